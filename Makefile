@@ -1,0 +1,43 @@
+# Bento. `make demo` shows the whole idea; `make test` proves it. Both set the machine up first.
+PYTHON ?= /usr/bin/python3
+BIN := .venv/bin
+PACKAGES := packaging/debian-packages.txt
+
+.PHONY: setup demo check test campaign bench lock clean
+.DELETE_ON_ERROR:
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml $(PACKAGES) packaging/install-debian
+	packaging/install-debian $(PACKAGES)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m bento.cli.demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup
+	$(BIN)/python -m pytest
+
+# The full counts of every promise; ONLY=R7 runs one.
+campaign: setup
+	$(BIN)/python -m pytest -m campaign $(if $(ONLY),-k "$(ONLY)")
+
+# Each figure as one JSON line; ONLY=P1 runs one.
+bench: setup
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lock:
+	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options -o requirements.lock requirements.in
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-output

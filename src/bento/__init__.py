@@ -1,0 +1,1 @@
+"""Bento: small Python functions on Tor relays, with an unmodified tor."""
