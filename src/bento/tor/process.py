@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 class TorProcess:
-    """A tor with its own data directory and a control socket in it.
+    """A tor with its own data directory and a control socket, in it or at `control_socket`.
 
     `torrc` is what the caller wants: lines, or (option, value) pairs. Added are DataDirectory,
     the control socket with a cookie, a log on standard output and, unless `owned` is false,
@@ -59,11 +59,13 @@ class TorProcess:
         *,
         owned: bool = True,
         program: str = "tor",
+        control_socket: Path | None = None,
     ) -> None:
         self.name = name
         self.data_directory = data_directory
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._torrc = [_option(line) for line in torrc]
+        self._control_socket = control_socket or data_directory / "control"
         self._owned = owned
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
@@ -173,10 +175,6 @@ class TorProcess:
         return TorError(f"tor {self.name} {how}: {self._tail.last_words()}")
 
     # -- inside ------------------------------------------------------------------------------
-
-    @property
-    def _control_socket(self) -> Path:
-        return self.data_directory / "control"
 
     async def _refuse_a_second_one(self) -> None:
         try:
