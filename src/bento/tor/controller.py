@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bento.errors import HostError, TorError, UsageError
+from bento.tor.addresses import parse_endpoint
 from bento.tor.control_codec import (
     Event,
     Reply,
@@ -79,13 +80,12 @@ class Controller:
         """Connect to `unix:/path` or `HOST:PORT`. Raises TorError if nobody is there."""
         loop = asyncio.get_running_loop()
         controller = cls(address)
-        path = address.removeprefix("unix:")
+        path_or_host, port = parse_endpoint(address)
         try:
-            if path != address:
-                await loop.create_unix_connection(lambda: _Link(controller), path)
+            if port is None:
+                await loop.create_unix_connection(lambda: _Link(controller), path_or_host)
             else:
-                host, port = _host_and_port(address)
-                await loop.create_connection(lambda: _Link(controller), host, port)
+                await loop.create_connection(lambda: _Link(controller), path_or_host, port)
         except OSError as error:
             raise TorError(
                 f"cannot reach tor's control port at {address}: {error.strerror or error}",
@@ -123,10 +123,24 @@ class Controller:
         Raises CommandRefused for any status but 2xx, TorError if the connection ends first,
         UsageError if `line` is not one line.
         """
-        reply = await self._send(encode_command(line, data))
+        reply = await self.send(line, data)
         if not reply.is_ok:
             raise CommandRefused(line.split(" ", 1)[0], reply)
         return reply
+
+    def send(self, line: str, data: str | None = None) -> asyncio.Future[Reply]:
+        """Send one command now; its reply, whatever the status, comes as a future.
+
+        For event callbacks, which cannot wait. The future raises TorError if the connection ends.
+        """
+        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        encoded = encode_command(line, data)
+        if self.closed.done() or self._transport is None:
+            waiter.set_exception(self._gone())
+        else:
+            self._waiting.append(waiter)
+            self._transport.write(encoded)
+        return waiter
 
     async def get_info(self, *keys: str) -> dict[str, str]:
         """The values of GETINFO keys, all of them or CommandRefused."""
@@ -185,14 +199,6 @@ class Controller:
         await asyncio.sleep(0)
 
     # -- inside ------------------------------------------------------------------------------
-
-    async def _send(self, encoded: bytes) -> Reply:
-        if self.closed.done() or self._transport is None:
-            raise self._gone()
-        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        self._transport.write(encoded)
-        return await waiter
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -292,13 +298,6 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         address = self._controller.address
         self._controller._lost(TorError(f"tor closed its control connection at {address}"))
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isascii() or not port.isdigit():
-        raise UsageError(f"{address!r} is no control port address", "write unix:/path or HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 def _word(text: str) -> str:
