@@ -1,0 +1,63 @@
+"""Limits of single processes. The loader puts them on itself, inside, before the guest runtime.
+
+(From outside, prlimit(2) on another user's process needs CAP_SYS_RESOURCE, which containers lack.)
+
+On the level "cgroup" they only close what no group counts. On the level "rlimit" they are all there
+is: memory is bounded by RLIMIT_AS times RLIMIT_NPROC, and the latter counts per user namespace
+(Linux 5.14), so each sandbox has its own though all share one user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+from bento.sandbox.limits import MIB, Limits
+
+_NICE = 10  # tor and bentod first
+_OOM_FIRST = 1000  # the machine out of memory: an instance goes before anything of the relay's
+_PENDING_SIGNALS = 256  # timers too: each holds a slot of kernel memory
+_INTERPRETER = 48 * MIB  # address space of python3 with its libraries, before a function's own
+
+
+Values = dict[int, int]  # by RLIMIT_ number; soft and hard alike
+
+
+def values(limits: Limits, *, grouped: bool) -> Values:
+    """For every process of a sandbox; `grouped` where control groups limit memory and processes."""
+    always = {
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_FSIZE: limits.disk,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,
+    }
+    return always if grouped else always | _instead_of_groups(limits)
+
+
+def _instead_of_groups(limits: Limits) -> Values:
+    return {
+        resource.RLIMIT_AS: limits.memory + _INTERPRETER,
+        resource.RLIMIT_NPROC: limits.pids,
+    }
+
+
+def change(pid: int, limits: Limits) -> None:
+    """New values for memory and processes where no group limits them.
+
+    Raises PermissionError if the process is another user's and we lack CAP_SYS_RESOURCE.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        for which, value in _instead_of_groups(limits).items():
+            resource.prlimit(pid, which, (value, value))
+
+
+def yield_to_tor(pid: int) -> None:
+    """Last for the cpu, first for the out-of-memory killer."""
+    with contextlib.suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_FIRST))

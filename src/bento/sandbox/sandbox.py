@@ -1,0 +1,129 @@
+"""One running sandbox, from outside: its ways in, its use of the machine, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+from bento.errors import HostError
+from bento.sandbox import rlimits, tree
+from bento.sandbox.cgroup import WANTED, Group, Usage
+from bento.sandbox.images import Image
+from bento.sandbox.limits import Limits
+from bento.sandbox.process import Process
+from bento.sandbox.uids import Uid
+
+Level = Literal["cgroup", "rlimit"]
+
+
+class Sandbox:
+    """Made by `spawn`. Whatever ends it, nothing of it is left once `exited` is done."""
+
+    def __init__(
+        self,
+        image: Image,
+        limits: Limits,
+        instance_id: str,
+        *,
+        process: Process,
+        supervisor: subprocess.Popen[bytes] | None,
+        group: Group | None,
+        uid: Uid | None,
+        socket_path: Path,
+        control: socket.socket,
+        egress_listener: socket.socket,
+    ) -> None:
+        self.image = image
+        self.limits = limits
+        self.instance_id = instance_id
+        self.socket_path = socket_path
+        self.control = control  # connected, non-blocking; the box closes it
+        self.egress_listener = egress_listener  # the box closes it
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._process = process
+        self._supervisor = supervisor
+        self._group = group
+        self._uid = uid
+        self._ending = asyncio.create_task(self._clear_up(), name=f"sandbox {instance_id}")
+
+    @property
+    def pid(self) -> int:
+        """The machine's number of the sandbox's process 1."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its processes are still there."""
+        return not self._process.exited.done()
+
+    @property
+    def level(self) -> Level:
+        """How memory, processes and cpu are limited: each by a control group, or by rlimits."""
+        return "cgroup" if self._group and self._group.enforces >= WANTED else "rlimit"
+
+    def usage(self) -> Usage:
+        """Cpu seconds so far and memory bytes now."""
+        return self._group.usage() if self._group else tree.usage(self.pid)
+
+    def can_take(self, limits: Limits) -> bool:
+        """Whether `set_limits` would do: what was mounted and what was inherited stays."""
+        kept = self.limits
+        return (limits.disk, limits.inodes, limits.open_files) == (
+            kept.disk,
+            kept.inodes,
+            kept.open_files,
+        )
+
+    def set_limits(self, limits: Limits) -> None:
+        """New memory, processes and cpu for the running instance.
+
+        Raises HostError if anything else changes, or if the machine does not let us.
+        """
+        if not self.can_take(limits):
+            raise HostError("a running sandbox keeps its disk, inodes and open files")
+        try:
+            if self._group:
+                self._group.set(limits)
+            else:
+                for pid in tree.descendants(self.pid):
+                    rlimits.change(pid, limits)
+        except OSError as error:
+            raise HostError(f"the limits of a sandbox could not be changed: {error}") from error
+        self.limits = limits
+
+    async def kill(self) -> None:
+        """Ends every process of the sandbox at once; returns when nothing of it is left."""
+        if self._group:
+            self._group.unthrottle()
+        self._process.kill()
+        await asyncio.shield(self.exited)
+
+    def close(self) -> None:
+        """Closes the two sockets that were handed out; the sandbox itself is left alone."""
+        self.control.close()
+        self.egress_listener.close()
+
+    async def _clear_up(self) -> None:
+        await self._process.exited
+        try:
+            if self._supervisor:
+                await _reap(self._supervisor)
+            if self._group:
+                await self._group.remove()
+        finally:
+            self.socket_path.unlink(missing_ok=True)
+            if self._uid:
+                self._uid.release()
+            self.exited.set_result(None)
+
+
+async def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Waits for bubblewrap's outer process, which ends right after the sandbox."""
+    with contextlib.suppress(ProcessLookupError):
+        if child.poll() is None:
+            await Process(child.pid).exited
+    child.wait()
