@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def local_addresses() -> set[IPAddress]:
     found: set[IPAddress] = set()
     with contextlib.suppress(OSError):
         lines = Path("/proc/net/fib_trie").read_text().splitlines()
-        for address, kind in zip(lines, lines[1:], strict=False):
+        for address, kind in itertools.pairwise(lines):
             if "host LOCAL" in kind and "/32" in kind:
                 found.add(ipaddress.ip_address(address.split()[-1]))
     with contextlib.suppress(OSError):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _READ = 1 << 16
 _KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
+_LINGER_SECONDS = 10  # for a refused client to hear why
 _WAITING = 512  # connections at most that have not made their request yet
 
 
@@ -143,7 +144,12 @@ class Door:
 
 
 async def _tell(client: socket.socket, door: BoxDoor, error: BentoError) -> None:
-    """The refusal, if the client still listens."""
-    with contextlib.suppress(OSError, BentoError):
-        refusal = door.answer(Refused.of(error))
-        await asyncio.get_running_loop().sock_sendall(client, refusal)
+    """The refusal, if the client still listens. What it still sends is read and dropped for a while:
+    closing on unread bytes would reset the connection and lose the refusal."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, BentoError, TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            await loop.sock_sendall(client, door.answer(Refused.of(error)))
+            client.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(client, _READ):
+                pass

@@ -7,15 +7,14 @@ unix socket that tor connects to. Both lead to the same door with the same token
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bento.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _BACKLOG = 128
 _BATCH = 16  # connections accepted at once before others get a turn
@@ -53,7 +52,7 @@ class Entrance:
             path.unlink(missing_ok=True)
             listener.bind(str(path))
             # tor may run as another user; the folder's permissions say who gets here.
-            os.chmod(path, 0o666)
+            path.chmod(0o666)
             listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
@@ -67,7 +66,7 @@ class Entrance:
         name = self._listener.getsockname()
         self._listener.close()
         if isinstance(name, str):
-            os.unlink(name)
+            Path(name).unlink()
 
     def _accept(self) -> None:
         for _ in range(_BATCH):

@@ -44,7 +44,7 @@ given = json.load(sys.stdin)
 def code(name, source):
     return compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True, optimize=0)
 modules = {n: (p, marshal.dumps(code(n, s))) for n, (p, s) in given["modules"].items()}
-boot = "MODULES = " + repr(modules) + "\\n" + given["boot"]
+boot = given["boot"].replace("= {}", "= " + repr(modules), 1)
 sys.stdout.buffer.write(marshal.dumps(code("bento.guest.boot", boot)))
 """
 

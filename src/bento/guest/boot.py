@@ -1,13 +1,15 @@
 """The first code that runs inside the sandbox: makes the blob's modules importable, then starts.
 
-`MODULES` (name -> (is package, marshalled code)) is put before this text by `blob`.
+`blob` puts `MODULES` (name -> (is package, marshalled code)) in place of the empty table below.
 """
 
 import sys
 from _frozen_importlib import ModuleSpec
 from marshal import loads
 
-MODULES: "dict[str, tuple[bool, bytes]]"
+
+
+MODULES: "dict[str, tuple[bool, bytes]]" = {}
 
 
 class Finder:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024  # bytes taken from a socket at once
 _QUEUE = 256 * 1024  # bytes waiting for a socket before the session is asked for more
+_SHUT_WR = 1
 _LOGS = 256  # log lines waiting for a slow owner; more are dropped
 
 
@@ -47,8 +48,8 @@ class Connection:
             data = b""
         if not data:
             self.close()
-            return
-        self.feed(data)
+        elif not self._closing:
+            self.feed(data)
 
     def feed(self, data: bytes) -> None:
         try:
@@ -87,14 +88,20 @@ class Connection:
             self.close()
             return
         if self._closing and not self._queue:
-            self.close()
-            return
+            self._half_close()
         self.runtime.watch(self)
 
     def finish(self) -> None:
-        """Closes once everything queued is written."""
+        """Nothing more is said once what is queued is written. What the peer still sends is read and
+        dropped: closing on unread bytes would reset the connection and lose our last words."""
         self._closing = True
         self.flush()
+
+    def _half_close(self) -> None:
+        try:
+            self.sock.shutdown(_SHUT_WR)
+        except OSError:
+            pass  # the peer has gone
 
     def close(self) -> None:
         self._queue.clear()

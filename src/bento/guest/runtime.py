@@ -24,7 +24,7 @@ from bento.protocol import control, limits
 
 LISTENER_FD = 3
 EGRESS_PORT = 1080
-FOLDER = "/tmp"  # the sandbox's private tmpfs
+FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
 
 
@@ -82,7 +82,7 @@ class Runtime:
 
     def _accept(self) -> None:
         try:
-            fd, _ = self._listener._accept()
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
             return
         sock = socket(fileno=fd)
@@ -145,7 +145,7 @@ class Runtime:
         if self.started is None:
             self.started = terms
             self._function = Function(terms.function, terms.upload, FOLDER)
-            sys.stdout = sys.stderr = _Printed(self)  # type: ignore[assignment]
+            sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)
             while self._early:
                 self._admit(SessionConnection(self._early.pop(), self))
@@ -195,7 +195,14 @@ class Runtime:
     def invoke(
         self, session: Session, args: list[object], kwargs: dict[str, object], text: bool
     ) -> None:
-        start_new_thread(self._call, (session, args, kwargs, text))
+        try:
+            start_new_thread(self._call, (session, args, kwargs, text))
+        except RuntimeError:  # the manifest's pids count threads as well
+            self.forget(session)
+            raise BoxError(
+                "the instance has as many threads as its manifest's pids allow",
+                "end some sessions, or ask for more pids",
+            ) from None
 
     @property
     def failure(self) -> tuple[FunctionError | None, str]:
