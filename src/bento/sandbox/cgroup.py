@@ -18,14 +18,13 @@ from functools import cache
 from pathlib import Path
 
 from bento.errors import HostError
-from bento.sandbox.limits import Limits
+from bento.sandbox.limits import SUPERVISOR, Limits
 
 WANTED = frozenset({"memory", "pids", "cpu"})
 _ACCOUNTING = frozenset({"cpuacct"})  # a controller of its own in version 1 only
 _PARENT = "bento"
 _PERIOD = 100_000  # microseconds over which the cpu quota is counted (the kernel's default)
-_WEIGHT = 10  # of 100: what is left over goes to tor first
-_SUPERVISOR = 1  # bubblewrap's outer process is in the group too
+_WEIGHT = {1: ("cpu.shares", 128), 2: ("cpu.weight", 12)}  # an eighth of the usual: tor goes first
 _REMOVAL = 10.0  # seconds an ended group may stay busy
 
 
@@ -67,10 +66,15 @@ class Group:
             raise HostError(f"no control group for a sandbox: {error}") from error
         return group
 
-    def attach(self, pid: int) -> None:
-        """Moves a process in; what it starts from then on is inside too."""
-        for folder in self._folders.values():
-            _write(folder / "cgroup.procs", pid)
+    @property
+    def unified(self) -> Path | None:
+        """The version 2 folder, in which a process can be born (CLONE_INTO_CGROUP)."""
+        return next((folder for h, folder in self._folders.items() if h.version == 2), None)
+
+    @property
+    def tasks(self) -> list[Path]:
+        """The version 1 files into which a process writes itself."""
+        return [folder / "tasks" for h, folder in self._folders.items() if h.version == 1]
 
     def set(self, limits: Limits) -> None:
         """Writes new limits, also on a running instance."""
@@ -185,18 +189,16 @@ def _memory_2(folder: Path, limits: Limits) -> None:
 
 
 def _pids(folder: Path, limits: Limits) -> None:
-    _write(folder / "pids.max", limits.pids + _SUPERVISOR)
+    _write(folder / "pids.max", limits.pids + SUPERVISOR)
 
 
 def _cpu_1(folder: Path, limits: Limits) -> None:
     _write(folder / "cpu.cfs_period_us", _PERIOD)
     _write(folder / "cpu.cfs_quota_us", int(limits.cpu * _PERIOD))
-    _write(folder / "cpu.shares", 1024 * _WEIGHT // 100)
 
 
 def _cpu_2(folder: Path, limits: Limits) -> None:
     _write(folder / "cpu.max", f"{int(limits.cpu * _PERIOD)} {_PERIOD}")
-    _write_if_there(folder / "cpu.weight", _WEIGHT)
 
 
 _WRITERS = {
@@ -222,6 +224,8 @@ def hierarchies() -> tuple[Hierarchy, ...]:
         usable = _prepare(version, base, controllers)
         if usable:
             found.append(Hierarchy(version, base, usable))
+            name, weight = _WEIGHT[version]
+            _write_if_there(base / name, weight)
     return tuple(found)
 
 

@@ -52,7 +52,9 @@ async def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
         await readable(control.fileno())
         with contextlib.suppress(BlockingIOError):
             try:
-                message, descriptors, _, _ = socket.recv_fds(control, len(READY), _MOST_DESCRIPTORS)
+                message, descriptors, _, _ = socket.recv_fds(
+                    control, len(READY), _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
             except ConnectionError:
                 return b"", []
             return message, descriptors

@@ -8,6 +8,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+SUPERVISOR = 1  # bubblewrap's outer process is counted with the instance's own
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -8,19 +8,15 @@ and it hands on to the runtime
 
     0, 1  the sandbox's /dev/null      2  the diagnosis file      3  the listening socket
 
-It also puts the rlimits on. It imports only what is built in or small (`_ctypes`, where an image
+It imports only what is built in or small (`_ctypes`, where an image
 seals its jail), as every import is paid at each start. Its text is visible inside, and holds
 nothing of the machine.
 """
 
 from __future__ import annotations
 
-from bento.sandbox.rlimits import Values
-
 _TEXT = """\
-import marshal, posix, resource
-for which, value in {rlimits}.items():
-    resource.setrlimit(which, (value, value))
+import marshal, posix
 code = b''
 while part := posix.read(1, 1 << 20):
     code += part
@@ -50,6 +46,6 @@ exec(code, {'__name__': '__main__', '__builtins__': __builtins__})
 """
 
 
-def text(rlimits: Values, seal: bytes) -> str:
+def text(seal: bytes) -> str:
     """The loader's source; `seal` is a BPF program to put on top, or empty."""
-    return _TEXT.format(rlimits=rlimits) + (_SEAL.format(program=seal) if seal else "") + _RUN
+    return _TEXT + (_SEAL.format(program=seal) if seal else "") + _RUN

@@ -1,8 +1,8 @@
 """Sandboxes made ahead: taking one costs about 1 ms instead of a start.
 
 A pool holds single-use sandboxes of one image, ready and empty: nothing of any user has been in
-them. It refills behind whoever takes. One that died meanwhile is replaced, never handed out. Closing
-the pool ends those it still holds; those it handed out belong to their takers.
+them. It refills behind whoever takes. One that died meanwhile is replaced, never handed out.
+Closing the pool ends those it still holds; those it handed out belong to their takers.
 """
 
 from __future__ import annotations

@@ -13,13 +13,14 @@ class Process:
     """`exited` is done once the process is gone: for a pid namespace's first process that is when
     every process in the namespace is gone.
 
+    Opens a pidfd unless it is given one, which is then its own.
     Raises ProcessLookupError if `pid` is gone already.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, descriptor: int | None = None) -> None:
         self.pid = pid
         self._loop = asyncio.get_running_loop()
-        self._descriptor = os.pidfd_open(pid)
+        self._descriptor = os.pidfd_open(pid) if descriptor is None else descriptor
         self.exited: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(self._descriptor, self._on_exit)
 

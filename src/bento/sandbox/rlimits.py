@@ -1,6 +1,4 @@
-"""Limits of single processes. The loader puts them on itself, inside, before the guest runtime.
-
-(From outside, prlimit(2) on another user's process needs CAP_SYS_RESOURCE, which containers lack.)
+"""Limits of single processes, put on by the jailer before bubblewrap runs.
 
 On the level "cgroup" they only close what no group counts. On the level "rlimit" they are all there
 is: memory is bounded by RLIMIT_AS times RLIMIT_NPROC, and the latter counts per user namespace
@@ -10,14 +8,12 @@ is: memory is bounded by RLIMIT_AS times RLIMIT_NPROC, and the latter counts per
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-from pathlib import Path
 
-from bento.sandbox.limits import MIB, Limits
+from bento.sandbox.limits import MIB, SUPERVISOR, Limits
 
-_NICE = 10  # tor and bentod first
-_OOM_FIRST = 1000  # the machine out of memory: an instance goes before anything of the relay's
+NICE = 10  # tor and bentod first
+OOM_SCORE = 1000  # the machine out of memory: an instance goes before anything of the relay's
 _PENDING_SIGNALS = 256  # timers too: each holds a slot of kernel memory
 _INTERPRETER = 48 * MIB  # address space of python3 with its libraries, before a function's own
 
@@ -42,7 +38,7 @@ def values(limits: Limits, *, grouped: bool) -> Values:
 def _instead_of_groups(limits: Limits) -> Values:
     return {
         resource.RLIMIT_AS: limits.memory + _INTERPRETER,
-        resource.RLIMIT_NPROC: limits.pids,
+        resource.RLIMIT_NPROC: limits.pids + SUPERVISOR,
     }
 
 
@@ -54,10 +50,3 @@ def change(pid: int, limits: Limits) -> None:
     with contextlib.suppress(ProcessLookupError):
         for which, value in _instead_of_groups(limits).items():
             resource.prlimit(pid, which, (value, value))
-
-
-def yield_to_tor(pid: int) -> None:
-    """Last for the cpu, first for the out-of-memory killer."""
-    with contextlib.suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_FIRST))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +28,7 @@ class Sandbox:
         instance_id: str,
         *,
         process: Process,
-        supervisor: subprocess.Popen[bytes] | None,
+        supervisor: Process | None,
         group: Group | None,
         uid: Uid | None,
         socket_path: Path,
@@ -111,7 +109,7 @@ class Sandbox:
         await self._process.exited
         try:
             if self._supervisor:
-                await _reap(self._supervisor)
+                await self._supervisor.exited
             if self._group:
                 await self._group.remove()
         finally:
@@ -119,11 +117,3 @@ class Sandbox:
             if self._uid:
                 self._uid.release()
             self.exited.set_result(None)
-
-
-async def _reap(child: subprocess.Popen[bytes]) -> None:
-    """Waits for bubblewrap's outer process, which ends right after the sandbox."""
-    with contextlib.suppress(ProcessLookupError):
-        if child.poll() is None:
-            await Process(child.pid).exited
-    child.wait()

@@ -1,13 +1,12 @@
 """Starts one sandbox: `spawn(image, limits, run_dir, instance_id, guest_blob) -> Sandbox`.
 
-    1  the listening socket                      the only way in, made before there is anyone inside
-    2  a user id, a control group with limits
-    3  bubblewrap, by its own name only          it waits for its options on a pipe, and meanwhile
-    4  is put into the group                     so nothing of the sandbox ever ran without limits
-    5  its options                               never on a command line that somebody can read
-    6  the guest says "ready" on the control connection, with the egress listener attached
+    1  the listening socket, the only way in, made before there is anyone inside
+    2  a user id; a control group with limits
+    3  the jailer's child enters both and becomes bubblewrap, which makes the jail
+    4  the loader inside seals it and runs the guest runtime
+    5  the guest says "ready" on the control connection, with the egress listener attached
 
-What takes time: about 1.5 ms to start bubblewrap, 2 ms for namespaces and mounts, 5 ms for Python.
+What takes time: 0.7 ms for the jailer's child, 3 ms for namespaces and mounts, 5 ms for Python.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import asyncio
 import contextlib
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 from bento.errors import HostError, UsageError
-from bento.sandbox import cgroup, handshake, rlimits, uids
+from bento.sandbox import cgroup, handshake, uids
 from bento.sandbox.descriptors import Diagnosis, memory_file
 from bento.sandbox.images import Image
-from bento.sandbox.launch import Launch
+from bento.sandbox.launch import Standard, launch
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process
 from bento.sandbox.sandbox import Sandbox
@@ -49,19 +47,15 @@ async def spawn(
             listener = brief.enter_context(_listen(path, undo))
             uid = _claim_uid(undo)
             group = _make_group(instance_id, limits, undo)
-            launch = Launch(image, limits, brief, grouped=group is not None)
             blob = brief.enter_context(memory_file(guest_blob))
-            child = launch.start((listener.fileno(), blob, diagnosis.descriptor), uid)
-            undo.push_async_callback(_end, child)
-            listener.close()
-            if group:
-                group.attach(child.pid)
-            rlimits.yield_to_tor(child.pid)
-            launch.proceed()
+            standard = Standard(listener.fileno(), blob, diagnosis.descriptor)
             control = handshake.connect(path)
             undo.callback(control.close)
             async with asyncio.timeout(_READY_WITHIN):
-                process = Process(await launch.first_process())
+                supervisor, pid = await launch(image, limits, uid, group, standard)
+                undo.push_async_callback(supervisor.end)
+                listener.close()  # from here the sandbox alone holds it: its end is ours to see
+                process = Process(pid)
                 undo.push_async_callback(process.end)
                 if uid:
                     uid.bind(process.pid)
@@ -71,7 +65,7 @@ async def spawn(
             limits,
             instance_id,
             process=process,
-            supervisor=child,
+            supervisor=supervisor,
             group=group,
             uid=uid,
             socket_path=path,
@@ -126,8 +120,3 @@ def _make_group(name: str, limits: Limits, undo: AsyncExitStack) -> cgroup.Group
     group = cgroup.Group.create(name, limits, hierarchies)
     undo.push_async_callback(group.kill_and_remove)
     return group
-
-
-async def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    await asyncio.to_thread(child.wait)

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import random
+from functools import cache
 from pathlib import Path
 
 from bento.errors import HostError
@@ -46,9 +47,9 @@ class Uid:
 
 def claim(folder: Path = _FOLDER) -> Uid:
     """A user id that no live instance has. Raises HostError if there is none."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for number in random.sample(range(COUNT), _ATTEMPTS):
-        uid = _try(FIRST + number, folder)
+    _prepare(folder)
+    for _ in range(_ATTEMPTS):
+        uid = _try(FIRST + random.randrange(COUNT), folder)  # noqa: S311 - need not be secret
         if uid is not None:
             return uid
     raise HostError("no free user id for a sandbox", f"look into {folder}")
@@ -60,6 +61,16 @@ def adopt(number: int, folder: Path = _FOLDER) -> Uid:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return Uid(number, path, descriptor)
+
+
+@cache
+def _prepare(folder: Path) -> None:
+    """Makes the folder; takes away what a crash left in it, once per process."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for path in folder.iterdir():
+        uid = _try(int(path.name), folder)
+        if uid is not None:
+            uid.release()
 
 
 def _try(number: int, folder: Path) -> Uid | None:
