@@ -29,6 +29,8 @@ from bento.tor.socks import Stream
 from bento.tor.streams import Lane, StreamAttacher
 
 ATTEMPTS = 4  # paths tried for one circuit
+# Tor refuses relays whose descriptor it lacks: for a moment, while it gets another kind of them.
+_REFUSED_PAUSE = 0.5  # seconds
 
 
 class Circuit:
@@ -121,6 +123,8 @@ class CircuitManager:
             except _LaunchFailed as failed:
                 failure = failed.reason
                 avoided.add(path[1])
+                if failed.refused:
+                    await asyncio.sleep(_REFUSED_PAUSE)
                 # A guard is given up only for its own fault: else a hostile last hop could walk
                 # its visitors through all guards.
                 if not failed.left_the_guard:
@@ -180,7 +184,8 @@ class CircuitManager:
             answer.add_done_callback(lambda _: self._abandon(circuit))
             raise
         if not reply.is_ok:
-            raise _LaunchFailed(CommandRefused("EXTENDCIRCUIT", reply), left_the_guard=True)
+            refusal = CommandRefused("EXTENDCIRCUIT", reply)
+            raise _LaunchFailed(refusal, left_the_guard=True, refused=True)
         if circuit.closed.done():
             reason = circuit.closed.result() or TorError("the circuit was closed")
             raise _LaunchFailed(reason, circuit._left_the_guard)
@@ -223,12 +228,13 @@ class CircuitManager:
 
 
 class _LaunchFailed(Exception):
-    """One try failed; `left_the_guard`: the first hop was reached."""
+    """One try failed. `left_the_guard`: the first hop was reached; `refused`: by our own tor."""
 
-    def __init__(self, reason: TorError, left_the_guard: bool) -> None:
+    def __init__(self, reason: TorError, left_the_guard: bool, refused: bool = False) -> None:
         super().__init__(reason.detail)
         self.reason = reason
         self.left_the_guard = left_the_guard
+        self.refused = refused
 
 
 def _circuit_id(reply: Reply) -> str:

@@ -26,6 +26,7 @@ from bento.tor.path import PathChooser, parse_guards
 
 # A consensus is fresh for an hour (dir-spec 1.4); relays of an older view still work for two more.
 _MAX_AGE = 600.0  # seconds
+_CONSENSUS_WAIT, _POLL = 10.0, 0.1  # seconds
 _CONSENSUS = "dir/status-vote/current/consensus-microdesc"
 
 
@@ -84,7 +85,7 @@ class PathPlanner:
             fresh = time.monotonic() - self._seen_at < _MAX_AGE
             if self._chooser is not None and fresh and self._chooser.knows(last):
                 return self._chooser
-            statuses = parse_statuses((await self._controller.get_info("ns/all"))["ns/all"])
+            statuses = await self._statuses()
             if self._distinct_subnets is None:
                 values = await self._controller.get_conf("EnforceDistinctSubnets")
                 self._distinct_subnets = values != ["0"]
@@ -95,6 +96,14 @@ class PathPlanner:
             self._families.clear()
             self._seen_at = time.monotonic()
             return self._chooser
+
+    async def _statuses(self) -> dict[str, RouterStatus]:
+        """The consensus; tor may be about to get its first one, or one of another kind."""
+        for _ in range(round(_CONSENSUS_WAIT / _POLL)):
+            if statuses := parse_statuses((await self._controller.get_info("ns/all"))["ns/all"]):
+                return statuses
+            await asyncio.sleep(_POLL)
+        raise TorError("tor has no consensus yet", "wait until it has bootstrapped")
 
     async def _weights(self) -> BandwidthWeights:
         try:
