@@ -22,6 +22,7 @@ from bento.testnet.keys import authority_line
 from bento.testnet.layout import INNER_OR_PORT, OR_PORT, Box, Layout, Node, Role
 from bento.testnet.messages import BoxStatus, Status, Step
 from bento.testnet.program import Program
+from bento.testnet.publication import Publication
 from bento.testnet.torrc import torrc
 from bento.tor.controller import Controller
 from bento.tor.process import TorProcess
@@ -105,7 +106,7 @@ class Cluster:
         await _together(
             control[node.name].reset_conf(*consensus.HELD_RELAY) for node in _relays(layout)
         )
-        await _together([self._start_boxes(), self._start_using(control)])
+        await _together([self._start_boxes(control), self._start_using(control)])
 
     async def _start_tor(self, node: Node, count: Callable[[], None]) -> None:
         keeper = Keeper(lambda: self._tor(node), self._on_start)
@@ -133,12 +134,16 @@ class Cluster:
             await consensus.vote(authority, names)
             count()
 
-    async def _start_boxes(self) -> None:
+    async def _start_boxes(self, control: dict[str, Controller]) -> None:
+        """Start each `bentod`; a box is there when both its entrances can be found."""
         boxes = self._layout.boxes
         with self._counting("boxes", len(boxes)) as count:
 
             async def start(box: Box) -> None:
+                publication = Publication(self._prepared[box.name].onion)
+                await publication.listen(control[box.name])
                 await self._keep_program(f"{box.name}-bentod", lambda: self._bentod(box))
+                await publication.done()
                 count()
 
             await _together(start(box) for box in boxes)

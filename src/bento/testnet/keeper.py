@@ -16,9 +16,9 @@ from bento.errors import BentoError
 _log = logging.getLogger(__name__)
 
 _BRIEF = 5.0
-"""Seconds. A process that ran for less is thought to end at once again."""
+"""Seconds. A process that ended by itself after less is thought to do so again."""
 _PAUSE = 0.5
-"""Seconds before such a one is started again: short enough that it is back within one."""
+"""Seconds before such a one is started again. One that was killed is started at once."""
 
 
 class Child(Protocol):
@@ -93,7 +93,7 @@ class Keeper(Generic[_Kept]):
             await asyncio.wait([child.exited])  # a plain await would cancel it with us
             self._child = None
             _log.warning("%s; starting it again", child.failure().detail)
-            if loop.time() - started < _BRIEF:
+            if child.exited.result() >= 0 and loop.time() - started < _BRIEF:
                 await asyncio.sleep(_PAUSE)
             child = await self._start_until_it_works()
 

@@ -103,6 +103,11 @@ class Testnet:
             await self._clear_if_unsupervised()
         return Status()
 
+    @property
+    def run(self) -> Path:
+        """The network's private folder; it is gone when the network is."""
+        return self._folders.run
+
     def user_tor(self) -> UserTor:
         """How to reach the tor for bento's own commands."""
         run = self._folders.run

@@ -121,7 +121,7 @@ def descendants(root: int) -> list[Identity]:
     while queue:
         pid = queue.pop()
         queue += children.get(pid, ())
-        if identity := Identity.of("descendant", pid):
+        if identity := Identity.of(_program(pid), pid):
             found.append(identity)
     return found
 
@@ -138,7 +138,7 @@ def socket_holders(folder: Path) -> list[Identity]:
         identity
         for pid in _all_pids()
         if pid != os.getpid() and inodes.intersection(_open_files(pid))
-        if (identity := Identity.of("socket holder", pid))
+        if (identity := Identity.of(_program(pid), pid))
     ]
 
 
@@ -153,6 +153,13 @@ def reap_adopted(seen: set[int]) -> set[int]:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     return zombies - seen
+
+
+def reap_all() -> None:
+    """Collect every child that has ended: not every machine's first process does it for us."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,14 @@ def _stat(pid: int) -> _Stat | None:
     # The second field, the program's name, may hold spaces and parentheses (proc(5)).
     fields = text.rpartition(") ")[2].split()
     return _Stat(state=fields[0], parent=int(fields[1]), start=int(fields[19]))
+
+
+def _program(pid: int) -> str:
+    """The name of the program that a process runs; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _all_pids() -> Iterator[int]:

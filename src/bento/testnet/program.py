@@ -78,10 +78,12 @@ class Program:
         await self.exited
 
     def failure(self) -> HostError:
-        """How it ended, in the last words of its log."""
+        """How it ended; if by itself, in the last words of its log."""
         status = self.exited.result() if self.exited.done() else 0
-        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
-        return HostError(f"{self.name} {how}: {self._last_words()}", f"its log is {self._log}")
+        hint = f"its log is {self._log}"
+        if status < 0:
+            return HostError(f"{self.name} was killed by signal {-status}", hint)
+        return HostError(f"{self.name} exited with status {status}: {self._last_words()}", hint)
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
