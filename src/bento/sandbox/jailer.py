@@ -9,10 +9,11 @@ Each request is one packet: a marshalled dict, and descriptors by SCM_RIGHTS: a 
 then those of the child, which has them as 0, 1, 2 and so on. The child
 
     1  is born in, or enters, the control groups of its instance
-    2  is last for the cpu, first for the out-of-memory killer, and bounded by rlimits
+    2  is last for the cpu, first for the out-of-memory killer
     3  becomes the instance's user, for good
     4  makes a user and a mount namespace, with the instance's disk in it: a tmpfs on /tmp
-    5  becomes bubblewrap, with an empty environment and no descriptors but those of the request
+    5  bounds itself by rlimits
+    6  becomes bubblewrap, with an empty environment and no descriptors but those of the request
 
 Every fork copies this program's memory: it imports nothing of Bento and little else.
 """
@@ -138,11 +139,13 @@ def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
             _write(path, "0")
         os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
         _write("/proc/self/oom_score_adj", str(request["oom_score_adj"]))
-        for which, value in request["rlimits"]:
-            resource.setrlimit(which, (value, value))
         if request["uid"] is not None:
             _become_user(request["uid"])
         _make_disk(request["disk"], request["inodes"])
+        # Only now: RLIMIT_NPROC set any earlier would also bound, for the namespace just made, all
+        # processes that our user has outside (each level is checked, user_namespaces(7)).
+        for which, value in request["rlimits"]:
+            resource.setrlimit(which, (value, value))
         os.execve(request["command"][0], request["command"], {})  # noqa: S606
     except BaseException as error:
         os.write(2, f"jailer: {error}\n".encode())

@@ -55,7 +55,11 @@ async def launch(
     """
     with ExitStack() as stack:
         info = stack.enter_context(Pipe())
-        contents = (_options(image), seccomp.program(image.profile), *(d for _, d in image.files))
+        contents = (
+            _options(image),
+            seccomp.program(image.profile, grouped=group is not None),
+            *(d for _, d in image.files),
+        )
         options, program, *files = (stack.enter_context(memory_file(c)) for c in contents)
         supervisor = await _jailer().request(
             _request(image, limits, uid, group),

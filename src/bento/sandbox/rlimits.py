@@ -25,7 +25,6 @@ def values(limits: Limits, *, grouped: bool) -> Values:
     """For every process of a sandbox; `grouped` where control groups limit memory and processes."""
     always = {
         resource.RLIMIT_NOFILE: limits.open_files,
-        resource.RLIMIT_FSIZE: limits.disk,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,

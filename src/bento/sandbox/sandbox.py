@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bento.errors import HostError
-from bento.sandbox import rlimits, tree
+from bento.sandbox import disk, rlimits, tree
 from bento.sandbox.cgroup import WANTED, Group, Usage
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
@@ -68,27 +68,25 @@ class Sandbox:
         return self._group.usage() if self._group else tree.usage(self.pid)
 
     def can_take(self, limits: Limits) -> bool:
-        """Whether `set_limits` would do: what was mounted and what was inherited stays."""
-        kept = self.limits
-        return (limits.disk, limits.inodes, limits.open_files) == (
-            kept.disk,
-            kept.inodes,
-            kept.open_files,
-        )
+        """Whether `set_limits` would do: descriptors are bounded for good, the disk mostly."""
+        same_disk = (limits.disk, limits.inodes) == (self.limits.disk, self.limits.inodes)
+        return limits.open_files == self.limits.open_files and (same_disk or disk.can_resize())
 
     def set_limits(self, limits: Limits) -> None:
-        """New memory, processes and cpu for the running instance.
+        """New limits for the running instance.
 
-        Raises HostError if anything else changes, or if the machine does not let us.
+        Raises HostError if the machine does not let us, or if more is in use already.
         """
         if not self.can_take(limits):
-            raise HostError("a running sandbox keeps its disk, inodes and open files")
+            raise HostError("a running sandbox keeps its open files, and here its disk too")
         try:
             if self._group:
                 self._group.set(limits)
             else:
                 for pid in tree.descendants(self.pid):
                     rlimits.change(pid, limits)
+            if (limits.disk, limits.inodes) != (self.limits.disk, self.limits.inodes):
+                disk.resize(self.pid, limits.disk, limits.inodes)
         except OSError as error:
             raise HostError(f"the limits of a sandbox could not be changed: {error}") from error
         self.limits = limits

@@ -184,11 +184,14 @@ def _gaps(known: list[int]) -> list[tuple[int, int]]:
 
 
 @cache
-def program(name: str) -> bytes:
-    """The BPF program of the profile `name`, loaded before anything of the sandbox runs."""
+def program(name: str, *, grouped: bool) -> bytes:
+    """The BPF program of the profile `name`, loaded before anything of the sandbox runs.
+
+    `grouped` where a control group limits memory: some calls are allowed only there.
+    """
     profile = PROFILES[name]
     with _Filter(_ERRNO | errno.EPERM) as filter_:
-        for rule in profile.rules:
+        for rule in (*profile.rules, *(profile.grouped if grouped else ())):
             filter_.add(_ALLOW, rule)
         for call in profile.absent:
             filter_.add(_ERRNO | errno.ENOSYS, Rule(call))

@@ -33,17 +33,6 @@ class Rule:
     where: tuple[Where, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The rules of an image. `sealed` are taken away again once the guest runtime is loaded: they
-    are needed to start it (the sandbox's own exec, and the call that takes them away)."""
-
-    name: str
-    rules: tuple[Rule, ...]
-    sealed: tuple[Rule, ...]
-    absent: tuple[str, ...]  # ENOSYS
-
-
 def _plain(calls: str) -> tuple[Rule, ...]:
     return tuple(Rule(call) for call in calls.split())
 
@@ -59,7 +48,7 @@ _FILES = _plain("""
     readlink readlinkat getdents64 getcwd chdir fchdir umask fcntl flock dup dup2 dup3 pipe pipe2
     truncate ftruncate fallocate fsync fdatasync fadvise64 sendfile splice tee copy_file_range
     rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir
-    chmod fchmod fchmodat utimensat inotify_init1 inotify_add_watch inotify_rm_watch memfd_create
+    chmod fchmod fchmodat utimensat inotify_init1 inotify_add_watch inotify_rm_watch
 """)
 _MEMORY = _plain("mmap munmap mremap mprotect madvise brk mincore msync membarrier")
 _THREADS = _plain("""
@@ -121,6 +110,26 @@ _PRCTL = (
     _ADD_FILTER,
 )
 _SEALED = (Rule("execve"), _ADD_FILTER)
+
+# Written, not mapped, such a file counts in no rlimit.
+_MEMORY_FILES = _plain("memfd_create")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The rules of an image.
+
+    `sealed` are taken away again once the guest runtime is loaded: they are needed to start it (the
+    sandbox's own exec, and the call that takes them away). `grouped` are allowed only where a
+    control group limits memory.
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    sealed: tuple[Rule, ...]
+    absent: tuple[str, ...]  # ENOSYS
+    grouped: tuple[Rule, ...] = _MEMORY_FILES
+
 
 _COMMON = (
     *_FILES, *_MEMORY, *_THREADS, *_PROCESSES, *_SIGNALS, *_TIME, *_WAITING, *_SOCKETS,
