@@ -25,7 +25,7 @@ async def network(*, progress: Callable[[str], None] | None = None) -> AsyncIter
 
     testnet = find()
     endpoints = TorEndpoints(*testnet.user_tor()) if testnet is not None else None
-    cache = testnet.folders.run / "boxes.json" if testnet is not None else None
+    cache = testnet.run / "boxes.json" if testnet is not None else None
     async with await Network.open(endpoints, cache=cache, progress=progress) as opened:
         yield opened
 

@@ -7,10 +7,10 @@ import textwrap
 import time
 
 import pytest
+from tests.local_box import local_box
 
 from bento.errors import BoxError, FunctionError
 from bento.functions.browser.sizes import padded_size
-from tests.local_box import local_box
 
 
 def source(body: str, manifest: str = "") -> bytes:

@@ -5,11 +5,11 @@ import os
 import textwrap
 
 import pytest
+from tests.local_box import local_box
 
 from bento.errors import BoxError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
-from tests.local_box import local_box
 
 ECHO = b"""
 def main(api, greeting: str = "", times: int = 1):

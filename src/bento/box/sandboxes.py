@@ -60,6 +60,10 @@ class Sandboxes:
             )
         )
 
+    def ready(self, image: str) -> int:
+        """How many sandboxes of `image` wait."""
+        return self._pools[image].ready
+
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,25 +65,29 @@ def _write(piece: bytes) -> None:
 
 
 async def _feed(session: Session) -> None:
-    """Input from stdin without a thread that could not be stopped: a terminal is read as it comes."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    try:
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(0), "rb", 0)
-        )
-    except (
-        OSError,
-        ValueError,
-    ):  # a regular file or /dev/null cannot be waited for, nor need it be
+    """Input from stdin, without a thread that could not be stopped."""
+    if not _can_be_waited_for(0):
         await _feed_file(session)
         return
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(0), "rb", 0)
+    )
     try:
         while piece := await reader.read(_PIECE):
             await session.send(piece)
         await session.close_input()
     finally:
         transport.close()
+
+
+def _can_be_waited_for(descriptor: int) -> bool:
+    """A pipe, socket or terminal; a file or /dev/null is always ready and epoll refuses it."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
 
 
 async def _feed_file(session: Session) -> None:

@@ -105,9 +105,9 @@ class Box:
         arguments = encode_values([list(args), kwargs])
         instance, pipe = await self._create(upload)
         name = instance.session_name()
+        invoke = encode(Invoke(name.session, arguments, text, instance.owner))
         try:
-            await _send_code(pipe, upload, instance.owner)
-            pipe.writer.write(encode(Invoke(name.session, arguments, text, instance.owner)))
+            await _send_code(pipe, upload, instance.owner, invoke)
         except BaseException:
             pipe.writer.close()
             raise
@@ -194,16 +194,21 @@ class Instance:
         await self.box.shutdown(self.shutdown_ticket)
 
 
-def _frames(upload: bytes, owner: bytes) -> Iterator[bytes]:
-    yield encode(Load(len(upload), 0, owner))
+def _frames(upload: bytes, owner: bytes, follow: bytes) -> Iterator[bytes]:
+    """A small upload and what follows it are one piece: one write, one turn of every loop it passes."""
+    piece = encode(Load(len(upload), 0, owner))
     for start in range(0, len(upload), limits.CHUNK):
-        yield encode(Code(upload[start : start + limits.CHUNK]))
+        piece += encode(Code(upload[start : start + limits.CHUNK]))
+        if start + limits.CHUNK < len(upload):
+            yield piece
+            piece = b""
+    yield piece + follow
 
 
-async def _send_code(pipe: Pipe, upload: bytes, owner: bytes) -> None:
+async def _send_code(pipe: Pipe, upload: bytes, owner: bytes, follow: bytes = b"") -> None:
     try:
-        for frame in _frames(upload, owner):
-            pipe.writer.write(frame)
+        for piece in _frames(upload, owner, follow):
+            pipe.writer.write(piece)
             await pipe.writer.drain()
     except OSError:
         raise BoxError("the connection broke during the upload", "install again") from None

@@ -51,7 +51,6 @@ class Network:
         self, controller: Controller, socks: str, cache: Path, tor: TorProcess | None
     ) -> None:
         self._controller = controller
-        self._socks = socks
         self._cache = cache
         self._tor = tor
         self._circuits = CircuitManager(controller, socks)
@@ -135,7 +134,7 @@ class Network:
         if entrance not in (None, "circuit", "onion"):
             raise UsageError(f"there is no entrance {entrance!r}", "it is circuit or onion")
         if announced.onion and (entrance == "onion" or not (announced.port or entrance)):
-            route = OnionRoute(self._socks, announced.onion)
+            route = OnionRoute(self._circuits, announced.onion)
         elif announced.port and entrance != "onion":
             circuit = await self._circuits.build(entry.fingerprint)
             route = CircuitRoute(circuit, announced.circuit_host(entry.address), announced.port)

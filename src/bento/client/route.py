@@ -10,10 +10,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
-from bento.tor.socks import open_stream
-
 if TYPE_CHECKING:
-    from bento.tor.circuits import Circuit
+    from bento.tor.circuits import Circuit, CircuitManager
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -42,20 +40,15 @@ class CircuitRoute:
 class OnionRoute:
     """Streams to the box's onion service, isolated from everything else this tor does."""
 
-    def __init__(self, socks: str, onion: str, port: int = 80) -> None:
-        self._socks = socks
+    def __init__(self, circuits: CircuitManager, onion: str, port: int = 80) -> None:
+        self._circuits = circuits
         self._host = f"{onion}.onion"
         self._port = port
         self._isolation = secrets.token_hex(16)
 
     async def open(self, early: bytes = b"") -> Stream:
-        return await open_stream(
-            self._socks,
-            self._host,
-            self._port,
-            username=self._isolation,
-            password=self._isolation,
-            early=early,
+        return await self._circuits.open_stream(
+            self._host, self._port, early, isolation=self._isolation
         )
 
     async def close(self) -> None:

@@ -7,8 +7,6 @@ import sys
 from _frozen_importlib import ModuleSpec
 from marshal import loads
 
-
-
 MODULES: "dict[str, tuple[bool, bytes]]" = {}
 
 

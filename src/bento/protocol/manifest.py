@@ -38,7 +38,7 @@ class Manifest:
     memory: int = 64 * MIB
     cpu: float = 0.5
     disk: int = 16 * MIB
-    pids: int = 32
+    pids: int = 64
     lifetime: int = 3600
     egress: tuple[str, ...] = field(default=())
     spool: int = limits.WINDOW
