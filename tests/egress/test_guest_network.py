@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from ipaddress import ip_address
 
 import pytest
+from tests.egress.sandboxed import WEB_HOST, proxy, run_inside, server, web_page, web_policy
 
 from bento.egress import DirectRoute, TableResolver
-from tests.egress.sandboxed import WEB_HOST, proxy, run_inside, server, web_page, web_policy
 
 NAMES = {"web.test": [ip_address(WEB_HOST)]}
 
