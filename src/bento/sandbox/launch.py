@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import json
 import marshal
 import os
@@ -69,7 +71,7 @@ async def launch(
         try:
             return supervisor, await _first_process(info.reader, supervisor.pid)
         except BaseException:
-            await supervisor.end()
+            await supervisor.end_with_children()
             raise
 
 
@@ -134,6 +136,15 @@ class Jailer:
 
     async def request(self, request: bytes, descriptors: list[int]) -> Process:
         """bubblewrap's outer process. Raises HostError with the jailer's reason if it has none."""
+        exchange = asyncio.create_task(self._exchange(request, descriptors))
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            with contextlib.suppress(HostError):  # it answers within a millisecond
+                await (await exchange).end_with_children()
+            raise
+
+    async def _exchange(self, request: bytes, descriptors: list[int]) -> Process:
         reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with reply:
             with theirs:
