@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from bento.errors import HostError
 from bento.sandbox import IMAGES, Sandbox, spawn
 
 USUAL = IMAGES["python"].limits
-QUICK_KILL = 0.150  # seconds, even for a fork bomb under a cpu quota
 
 
 async def test_nothing_is_left_after_a_kill(spawner: Spawner) -> None:
@@ -67,27 +65,22 @@ async def test_signals_from_inside_do_not_end_it(sandbox: Sandbox) -> None:
     assert await run(sandbox, code) == 0
 
 
-@pytest.mark.parametrize("cpu", [0.1, 2.0])
-async def test_a_fork_bomb_ends_at_once_even_under_a_quota(spawner: Spawner, cpu: float) -> None:
-    fastest = 9.0
-    for _ in range(3):
-        sandbox = await spawner(limits=replace(USUAL, cpu=cpu, pids=64))
-        await start(
-            sandbox,
-            """
-            import os
-            while True:
-                try:
-                    os.fork()
-                except OSError:
-                    pass
-            """,
-        )
-        await asyncio.sleep(0.3)
-        since = time.monotonic()
-        await sandbox.kill()
-        fastest = min(fastest, time.monotonic() - since)
-    assert fastest <= QUICK_KILL
+async def test_a_fork_bomb_under_a_quota_ends_whole(spawner: Spawner) -> None:
+    """How fast is a figure of the benchmarks: it hangs on what else the machine does."""
+    sandbox = await spawner(limits=replace(USUAL, cpu=0.1, pids=64))
+    code = """
+        import os
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                pass
+    """
+    await start(sandbox, code)
+    await asyncio.sleep(0.3)
+    traces = Traces(sandbox)
+    await sandbox.kill()
+    assert traces.left == []
 
 
 @pytest.mark.parametrize("death", ["os._exit(3)", "ctypes.string_at(0)", "os.close(3); os.abort()"])

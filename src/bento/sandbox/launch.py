@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from bento.errors import HostError
 from bento.sandbox import bubblewrap, loader, rlimits, seccomp
 from bento.sandbox.cgroup import Group
-from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable
+from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable, receive
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, parent
@@ -150,7 +150,7 @@ class Jailer:
             with theirs:
                 socket.send_fds(self._requests, [request], [theirs.fileno(), *descriptors])
             await readable(reply.fileno())
-            message, pidfds, _, _ = socket.recv_fds(reply, _REPLY_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)
+            message, pidfds = receive(reply, _REPLY_LIMIT, 1)
         if not pidfds:
             raise HostError(f"no process for a sandbox: {message.decode() or 'the jailer ended'}")
         return Process(int(message), pidfds[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -25,6 +26,15 @@ class Process:
         self._descriptor = os.pidfd_open(pid) if descriptor is None else descriptor
         self.exited: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(self._descriptor, self._on_exit)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended, as the kernel has it this moment."""
+        if self.exited.done():
+            return False
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return not poll.poll(0)
 
     def kill(self) -> None:
         """SIGKILL, which the kernel passes on to the whole pid namespace of a first process."""
