@@ -25,7 +25,7 @@ GUEST_UID = 299_998
 
 # Runs inside: the listener, then what the guest runtime does with an upload and its arguments.
 INSIDE = r"""
-import array, json, os, runpy, socket, sys
+import array, json, os, runpy, socket, sys, time
 channel = socket.socket(fileno=int(sys.argv[1]))
 listener = socket.create_server(("127.0.0.1", 1080))
 rights = array.array("i", [listener.fileno()])
@@ -43,7 +43,12 @@ main = runpy.run_path("/tmp/function.zip")["main"]
 main(Api(), **call["arguments"])
 channel.shutdown(socket.SHUT_WR)
 left = [name for name in os.listdir("/tmp") if name.startswith("chromium-")]
-running = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+until = time.monotonic() + 10
+while True:  # a killed process takes a moment to be gone
+    running = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+    if len(running) <= 2 or time.monotonic() > until:
+        break
+    time.sleep(0.02)
 os.write(2, json.dumps({"profiles": len(left), "processes": len(running)}).encode())
 """
 

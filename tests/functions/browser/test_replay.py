@@ -12,6 +12,7 @@ from tests.functions.browser.site import Site, web
 
 from bento.errors import HostError
 from bento.functions.browser import jail
+from bento.functions.browser.chromium import HEADLESS
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.replay import Replay, open_window, screenshot
 
@@ -241,6 +242,26 @@ def test_a_screenshot_is_saved_and_says_what_was_blocked(tmp_path: Path) -> None
     path = tmp_path / "page.png"
     assert screenshot(html("<img src='http://b.test/x.png'>"), path) >= 1
     assert pixels(path.read_bytes()).shape[1] == 1280
+
+
+def test_in_a_window_links_that_lead_out_are_answered_with_a_notice(
+    monkeypatch: pytest.MonkeyPatch, fetched: Fetched, site: Site
+) -> None:
+    """All of a visible window but the glass: the display is Chromium's own, without a screen."""
+    glass = jail.Display(binds=(), flags=HEADLESS)
+    monkeypatch.setattr(jail, "find_display", lambda _: glass)
+    pack = fetched("/")
+    site.hits.clear()
+    with Replay(pack, visible=True) as page:
+        assert page.blocked == 0
+        evaluate(page, f"location = '{site.url('/plain')}'")
+        page._tab.wait(lambda: page.blocked > 0, 30)
+        page._tab.wait(lambda: page._tab.loaded, 30)
+        assert "not part of the saved page" in evaluate(page, "document.body.innerText")
+        frame = {"targetId": page._tab.frame}
+        page._chromium.connection.send("Target.closeTarget", frame)
+        page.watch()  # ends, since the reader has closed the window
+    assert site.hits == []
 
 
 def test_without_a_display_no_window_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ Invariant: an answer is one of the pack's own exchanges, for the same method and
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 
 from .pack import Exchange, Headers
 
@@ -27,7 +28,7 @@ def _steady(url: str) -> str:
 def _keys(method: str, url: str, range_: str, body: bytes) -> tuple[_Key, ...]:
     """From the exact to the loose: with the same body and range, without, with a steady query."""
     return (
-        ("exact", method, url, range_, body.hex()),
+        ("exact", method, url, range_, sha256(body).hexdigest()),
         ("address", method, url),
         ("steady", method, _steady(url)),
     )

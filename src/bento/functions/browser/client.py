@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Collection
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
 
@@ -23,6 +24,9 @@ GUEST_FILES = (
 """What the function consists of; inside the upload they are the package `browser`."""
 
 ENTRY = "from browser.guest import main\n\n__all__ = ['main']\n"
+URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
+"""What may stand in an address as it is (RFC 3986); a % too, for it may be encoded already."""
+
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -54,20 +58,28 @@ def manifest(source: str) -> str:
 def arguments(
     url: str, padding: str = "x2", timing: str = "x2", extras: str = "none"
 ) -> dict[str, str]:
-    """The arguments of the function's `main`, checked. `url` may come without its https://.
-
-    Raises UsageError.
+    """The arguments of the function's `main`, checked. `url` may come without its https://, and
+    in any script. Raises UsageError.
     """
-    address = url if "://" in url else f"https://{url}"
+    address = _ascii(url if "://" in url else f"https://{url}")
     if not is_url(address):
         raise UsageError(
-            "this is not an address that can be fetched",
-            "http:// or https://, in plain ASCII (names in their xn-- form, the rest in %XX)",
+            "this is not an address that can be fetched", "write it as https://HOST/PATH"
         )
     _known("padding", padding, SIZE_SETS)
     _known("timing", timing, START_SETS)
     _known("extras", extras, EXTRAS)
     return {"url": address, "padding": padding, "timing": timing, "extras": extras}
+
+
+def _ascii(url: str) -> str:
+    """An address as it goes over the wire: its name in IDNA, the rest in %XX; "" if it has none."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    except ValueError:  # also of IDNA: no such name
+        return ""
+    return quote(urlunsplit(parts._replace(netloc=host)), safe=URL_CHARACTERS)
 
 
 def _known(name: str, word: str, words: Collection[str]) -> None:
@@ -101,14 +113,14 @@ def check(pack: Pack) -> None:
 def save(pack: Pack, directory: Path) -> list[Path]:
     """Writes page.warc, page.mhtml and page.png; returns those that could be made.
 
-    The last two are the box's, if it was asked for them, else made here by replaying the pack.
+    The last two are made here by replaying the pack: then they show what the archive holds. Where
+    that cannot be done they are the box's word for it, if it was asked (`extras`).
     Raises HostError if the directory cannot be written.
     """
     parts = {"page.warc": warc.archive(pack), "page.mhtml": pack.mhtml, "page.png": pack.picture}
-    if not (pack.mhtml and pack.picture) and replay.available():
+    if replay.available():
         with replay.Replay(pack) as page:
-            parts["page.mhtml"] = pack.mhtml or page.mhtml()
-            parts["page.png"] = pack.picture or page.picture()
+            parts |= {"page.mhtml": page.mhtml(), "page.png": page.picture()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [_write(directory / name, content) for name, content in parts.items() if content]

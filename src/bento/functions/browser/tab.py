@@ -58,18 +58,23 @@ class Tab:
         self.on("Inspector.targetCrashed", self._on_crash)
         self._connection.on("Browser.downloadWillBegin", self._on_download)
         self._connection.on("Target.detachedFromTarget", self._on_detached)
-        self.call("Page.enable")
-        self.call("Inspector.enable")
-        # The Network domain would keep bodies; they are taken as they come, so it gets no room.
-        self.call("Network.enable", {"maxTotalBufferSize": 1, "maxResourceBufferSize": 1})
-        self._connection.call(
+        # Sent together, and in order, so that the last answer says that all is done.
+        self._connection.send(
             "Browser.setDownloadBehavior",
             {"behavior": "deny", "browserContextId": context, "eventsEnabled": True},
+            refused=self._on_refused,
         )
+        self._send("Page.enable")
+        self._send("Inspector.enable")
+        # The Network domain would keep bodies; they are taken as they come, so it gets no room.
+        self._send("Network.enable", {"maxTotalBufferSize": 1, "maxResourceBufferSize": 1})
         self.resize(HEIGHT)
 
     def on(self, event: str, handler: Handler) -> None:
         self._connection.on(event, handler, self.session)
+
+    def _send(self, method: str, params: Mapping[str, object] | None = None) -> None:
+        self._connection.send(method, params, session=self.session, refused=self._on_refused)
 
     def call(
         self, method: str, params: Mapping[str, object] | None = None, timeout: float = 30
