@@ -1,4 +1,7 @@
-"""A guest of the tests' own: runs the Python it is sent, and answers with `repr(result)`."""
+"""A guest of the tests' own: runs the Python it is sent, and answers with `repr(result)`.
+
+Once `keep` is true it lives on without its control connection, and accepts another.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,33 @@ egress = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
 egress.bind(("127.0.0.1", 1080))
 egress.listen(16)
 door = _socket.socket(fileno=3)
-control = _socket.socket(fileno=door._accept()[0])
-assert control.recv(1) == b"C"
 rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, egress.fileno().to_bytes(4, "little"))
-control.sendmsg([b"ready"], [rights])
+
+def accept():
+    global control
+    control = space["control"] = _socket.socket(fileno=door._accept()[0])
+    assert control.recv(1) == b"C"
+    control.sendmsg([b"ready"], [rights])
 
 def read(size):
     data = b""
     while len(data) < size:
         part = control.recv(size - len(data))
         if not part:
-            posix._exit(0)
+            raise EOFError
         data += part
     return data
 
-space = {"egress": egress, "door": door, "control": control}
+space = {"egress": egress, "door": door, "keep": False}
+accept()
 while True:
-    code = read(int.from_bytes(read(4), "big")).decode()
+    try:
+        code = read(int.from_bytes(read(4), "big")).decode()
+    except EOFError:
+        if not space["keep"]:
+            posix._exit(0)
+        accept()
+        continue
     space["result"] = None
     try:
         exec(compile(code, "<test>", "exec"), space)

@@ -23,7 +23,15 @@ class Traces:
     def left(self) -> list[str]:
         """What of it is still there."""
         paths = [str(path) for path in self._paths if path.exists()]
-        return paths + [f"process {pid}" for pid in self._pids if Path(f"/proc/{pid}").exists()]
+        return paths + [f"process {pid}" for pid in self._pids if is_running(pid)]
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and not merely waiting for the machine's init to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _uid(pid: int) -> int:

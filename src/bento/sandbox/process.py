@@ -87,6 +87,22 @@ def parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
+def name(pid: int) -> str:
+    """The program's name as the kernel has it. Raises ProcessLookupError."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(pid) from None
+
+
+def user(pid: int) -> int:
+    """The user that a process runs as. Raises ProcessLookupError."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+
+
 def _state(pid: int) -> bytes:
     with contextlib.suppress(ProcessLookupError):
         return _stat(pid)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +13,21 @@ from bento.sandbox import disk, rlimits, tree
 from bento.sandbox.cgroup import WANTED, Group, Usage
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
-from bento.sandbox.process import Process
+from bento.sandbox.process import Process, start_time
 from bento.sandbox.uids import Uid
 
 Level = Literal["cgroup", "rlimit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What finds a sandbox again after a restart of bentod, see `adoption`."""
+
+    instance_id: str
+    image: str
+    limits: Limits
+    pid: int
+    started: int  # clock ticks since boot; with the pid it names one process for ever
 
 
 class Sandbox:
@@ -46,12 +58,20 @@ class Sandbox:
         self._supervisor = supervisor
         self._group = group
         self._uid = uid
+        self._started = start_time(process.pid)
         self._ending = asyncio.create_task(self._clear_up(), name=f"sandbox {instance_id}")
 
     @property
     def pid(self) -> int:
         """The machine's number of the sandbox's process 1."""
         return self._process.pid
+
+    @property
+    def record(self) -> Record:
+        """For the box's journal."""
+        return Record(
+            self.instance_id, self.image.name, self.limits, self._process.pid, self._started
+        )
 
     @property
     def alive(self) -> bool:
@@ -97,6 +117,16 @@ class Sandbox:
             self._group.unthrottle()
         self._process.kill()
         await asyncio.shield(self.exited)
+
+    def abandon(self) -> None:
+        """Leaves it running for the next bentod to `adopt`; here it is over."""
+        self._ending.cancel()
+        self.exited.cancel()
+        for process in (self._process, self._supervisor):
+            if process:
+                process.forget()
+        if self._uid:
+            self._uid.leave()
 
     def close(self) -> None:
         """Closes the two sockets that were handed out; the sandbox itself is left alone."""

@@ -60,18 +60,19 @@ async def spawn(
                 if uid:
                     uid.bind(process.pid)
                 egress_listener = await handshake.ready(control)
-        sandbox = Sandbox(
-            image,
-            limits,
-            instance_id,
-            process=process,
-            supervisor=supervisor,
-            group=group,
-            uid=uid,
-            socket_path=path,
-            control=control,
-            egress_listener=egress_listener,
-        )
+            undo.callback(egress_listener.close)
+            sandbox = Sandbox(
+                image,
+                limits,
+                instance_id,
+                process=process,
+                supervisor=supervisor,
+                group=group,
+                uid=uid,
+                socket_path=path,
+                control=control,
+                egress_listener=egress_listener,
+            )
         undo.pop_all()
     return sandbox
 
