@@ -105,6 +105,11 @@ DRIVEN: Options = [
 ]
 
 
+# Boxes announce themselves in full descriptors. An authority that came back with a saved consensus
+# does not serve the kind that lists them before its next vote, but this tor has saved it too.
+USER: Options = [("UseMicrodescriptors", "0")]
+
+
 def torrc(
     layout: Layout, node: Node, *, authority_line: str, resolv_conf: Path, contact: str = ""
 ) -> Options:
@@ -167,6 +172,10 @@ def _driven(node: Node) -> Options:
     return [*DRIVEN, ("SocksPort", f"unix:{node.socks}")]
 
 
+def _user(node: Node) -> Options:
+    return [*_driven(node), *USER]
+
+
 _OF_ROLE: dict[Role, Callable[[Node], Options]] = {
     Role.AUTHORITY: _authority,
     Role.RELAY: lambda _: RELAY,
@@ -174,5 +183,5 @@ _OF_ROLE: dict[Role, Callable[[Node], Options]] = {
     Role.BOX: _box,
     Role.FUNCTIONS: _driven,
     Role.CLIENT: _client,
-    Role.USER: _driven,
+    Role.USER: _user,
 }
