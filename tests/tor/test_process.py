@@ -77,6 +77,21 @@ async def test_a_refused_configuration_is_told_in_tor_s_words(short_folder):
         await tor.start()
 
 
+async def test_a_tor_that_fails_inside_is_told_without_its_stack(short_folder):
+    program = fake_program(
+        short_folder,
+        """
+        import os
+        os.write(1, b"Oct 01 00:00:00.000 [err] tor_assertion_failed_(): Bug: a.c:1: f: no.\\n")
+        os.write(1, b"Oct 01 00:00:00.000 [err] Bug:     tor(_start+0x21)\\n" * 20)
+        os.abort()
+        """,
+    )
+    tor = TorProcess(OFFLINE, short_folder / "tor", "mine", program=program)
+    with pytest.raises(TorError, match=r"tor mine was killed by signal 6: tor_assertion_failed_"):
+        await tor.start()
+
+
 async def test_a_tor_that_dies_is_noticed_and_named(offline_tor):
     waiting = asyncio.ensure_future(offline_tor.bootstrapped())
     await asyncio.sleep(0.1)
