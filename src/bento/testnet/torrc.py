@@ -49,8 +49,6 @@ SERVER: Options = [
     ("ExtraInfoStatistics", "0"),
     ("MaxAdvertisedBandwidth", f"{RATE} bytes"),
     ("IPv6Exit", "0"),
-    # Do not compute differences to old consensuses: nobody here has one.
-    ("MaxConsensusAgeForDiffs", "1 second"),
     ("ServerDNSDetectHijacking", "0"),
     ("ServerDNSAllowBrokenConfig", "1"),
 ]
