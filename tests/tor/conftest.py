@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.tor.fake_client import FakeClient
 from tests.tor.fake_tor import FakeTor
 
 from bento.testnet import Testnet
@@ -19,6 +21,7 @@ from bento.tor.process import TorProcess
 WEB_HOST = "127.80.91.1"
 """An address of the private network's web, used by this room alone."""
 
+Join = Callable[..., Awaitable[TorProcess]]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -50,18 +53,31 @@ async def client(tor_network: TorNetwork) -> AsyncIterator[Controller]:
 
 
 @pytest.fixture
-async def joined_tor(client: Controller, short_folder: Path) -> AsyncIterator[TorProcess]:
-    """Another client of the network, which a test may kill. Its SOCKS port is `socks` beside it."""
+async def join(client: Controller, short_folder: Path) -> AsyncIterator[Join]:
+    """`tor = await join(options...)` starts another client of the network, which a test may kill.
+    Its SOCKS port is the socket `socks` in its data directory."""
     (authority,) = await client.get_conf("DirAuthority")
-    options = [
+    folder = short_folder / "tor"
+    base = [
         ("TestingTorNetwork", "1"),
         ("DirAuthority", authority),
         ("PathsNeededToBuildCircuits", "0.67"),
-        ("SocksPort", f"unix:{short_folder / 'tor' / 'socks'}"),
+        ("SocksPort", f"unix:{folder / 'socks'}"),
     ]
-    async with TorProcess(options, short_folder / "tor", "joined") as process:
-        await process.bootstrapped()
-        yield process
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(*options: tuple[str, str]) -> TorProcess:
+            process = TorProcess([*base, *options], folder, "joined")
+            await stack.enter_async_context(process)
+            await process.bootstrapped()
+            return process
+
+        yield start
+
+
+@pytest.fixture
+async def joined_tor(join: Join) -> TorProcess:
+    return await join()
 
 
 @pytest.fixture
@@ -99,4 +115,11 @@ async def offline_tor(short_folder: Path) -> AsyncIterator[TorProcess]:
 async def fake_tor(short_folder: Path) -> AsyncIterator[FakeTor]:
     """A control port that says what the test wants."""
     async with FakeTor(short_folder / "control") as tor:
+        yield tor
+
+
+@pytest.fixture
+async def fake_client(short_folder: Path) -> AsyncIterator[FakeClient]:
+    """A client tor that does what the test wants."""
+    async with FakeClient(short_folder) as tor:
         yield tor

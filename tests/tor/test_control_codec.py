@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 import stem.response
@@ -11,6 +10,7 @@ import stem.response.events
 import stem.socket
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.tor.transcripts import TRANSCRIPT
 
 from bento.errors import TorError, UsageError
 from bento.tor.control_codec import (
@@ -25,8 +25,6 @@ from bento.tor.control_codec import (
     quote,
     unquote,
 )
-
-TRANSCRIPT = (Path(__file__).parent / "transcripts" / "control_port.bin").read_bytes()
 
 # Bytes that are nearly the protocol: its own words in a wrong order, and anything else.
 PIECES = st.lists(
