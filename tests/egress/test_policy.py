@@ -177,7 +177,7 @@ def test_a_name_outside_the_manifest_is_not_looked_up() -> None:
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_no_port_but_a_real_one_is_allowed(port: int) -> None:
-    assert not OPEN.verdict(None, PUBLIC, port).allowed
+    assert OPEN.verdict(None, PUBLIC, port).question is Question.ADDRESS
 
 
 def test_a_verdict_needs_a_destination() -> None:

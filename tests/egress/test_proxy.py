@@ -153,10 +153,43 @@ async def test_of_several_answers_only_allowed_ones_are_tried() -> None:
         assert await exchange(client, "mixed.test", port) == b"ping"
 
 
-async def test_a_dead_address_gives_way_to_the_next() -> None:
+async def test_a_dead_address_gives_way_to_the_next_and_keeps_no_place() -> None:
     names = Names([ip_address("127.80.255.254"), WEB_IP])
-    async with server(echo) as port, client_of(make(resolver=names)) as client:
-        assert await exchange(client, "two.test", port) == b"ping"
+    box = Destinations(DestinationLimits())
+    async with server(echo) as port, client_of(make(resolver=names, box=box)) as client:
+        answer = await client.ask("two.test", port)
+        assert {key: place.open for key, place in box._places.items()} == {
+            "127.80.255.254": 0,
+            WEB_HOST: 1,
+        }
+        answer.writer.close()
+
+
+async def test_an_address_that_swallows_connections_leaves_time_for_the_next() -> None:
+    names = Names([ip_address("127.80.7.3"), WEB_IP])
+    async with server(echo) as port:
+        # A listener whose queue is full drops what comes after, as a dead host would.
+        with socket.create_server(("127.80.7.3", port), backlog=0) as hole:
+            callers = [socket.socket() for _ in range(4)]
+            for caller in callers:
+                caller.setblocking(False)
+                caller.connect_ex(hole.getsockname())
+            limits = EgressLimits(address_seconds=0.3)
+            async with client_of(make(resolver=names, limits=limits)) as client:
+                assert await exchange(client, "two.test", port) == b"ping"
+            for caller in callers:
+                caller.close()
+
+
+async def test_onion_services_need_a_box_whose_egress_is_tor() -> None:
+    names = Names([WEB_IP])
+    async with client_of(make(resolver=names)) as client:
+        code, reason = await client.refused("a" * 56 + ".onion", 80)
+        assert (code, reason) == (
+            Reply.NOT_ALLOWED,
+            "onion services need a box whose egress is Tor",
+        )
+        assert names.asked == []
 
 
 async def test_bind_and_udp_are_refused_in_words() -> None:
@@ -229,6 +262,14 @@ async def test_a_silent_name_server_is_given_up_and_keeps_only_its_own_places() 
         assert codes == [Reply.HOST_UNREACHABLE] * 2 + [Reply.TIMED_OUT] * 4
         assert hanging.most == 2
     assert hanging.waiting == 0
+
+
+async def test_a_look_up_gives_its_place_back() -> None:
+    limits = EgressLimits(lookups=1)
+    async with server(echo) as port, client_of(make(limits=limits)) as client:
+        for _ in range(3):
+            assert await exchange(client, "web.test", port) == b"ping"
+            assert (await client.refused("nowhere.test", 80))[0] == Reply.HOST_UNREACHABLE
 
 
 async def test_a_destination_that_does_not_answer_times_out() -> None:
@@ -369,6 +410,18 @@ async def test_the_total_of_bytes_is_exact_and_final() -> None:
         assert code == Reply.NOT_ALLOWED
         assert "has used up its 3000000 bytes" in reason
         answer.writer.close()
+
+
+async def test_many_short_connections_share_one_total() -> None:
+    egress = make(limits=EgressLimits(total_bytes=1050))
+    async with server(echo) as port, client_of(egress) as client:
+        for _ in range(5):
+            assert len(await exchange(client, WEB_HOST, port, bytes(100))) == 100
+        with pytest.raises(ConnectionResetError):
+            await exchange(client, WEB_HOST, port, bytes(100))
+        code, reason = await client.refused(WEB_HOST, port)
+        assert code == Reply.NOT_ALLOWED
+        assert "used up" in reason
 
 
 async def test_bytes_per_second_are_kept() -> None:

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 from tests.egress.clients import client_of
 
-from bento.egress import EgressLimits, EgressPolicy, EgressProxy, EgressRules, NoRoute, TorRoute
+from bento.egress import (
+    DestinationLimits,
+    EgressLimits,
+    EgressPolicy,
+    EgressProxy,
+    EgressRules,
+    NoRoute,
+    TorRoute,
+)
 from bento.egress.routes import reply_of
 from bento.egress.socks_server import Reply
 
@@ -113,6 +121,22 @@ async def test_what_the_policy_refuses_is_not_asked_of_tor(tmp_path: Path, host:
         assert code == Reply.NOT_ALLOWED
         assert host in reason
     assert tor.heard == []
+
+
+async def test_a_name_is_one_destination_when_tor_resolves_it(tmp_path: Path) -> None:
+    limits = EgressLimits(destination=DestinationLimits(connections=1))
+    policy = EgressPolicy(rules=EgressRules.parse(["*:*"]))
+    async with tor_at(tmp_path / "socks", FakeTor()) as proxy:
+        egress = EgressProxy(policy, limits, TorRoute(proxy, "instance-7"))
+        async with client_of(egress) as client:
+            held = await client.ask("example.com", 443)
+            code, reason = await client.refused("example.com", 80)
+            assert code == Reply.NOT_ALLOWED
+            assert reason.startswith("example.com already has 1 open")
+            other = await client.ask("example.org", 443)
+            assert other.code == Reply.SUCCEEDED
+            held.writer.close()
+            other.writer.close()
 
 
 @pytest.mark.parametrize(

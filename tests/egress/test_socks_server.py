@@ -109,6 +109,17 @@ def test_only_connect_is_spoken(command: int) -> None:
     assert b"TCP" in reply[10:]
 
 
+def test_a_wrong_request_is_refused_at_its_first_wrong_byte() -> None:
+    assert refusal(HELLO + b"\x05\x02")[1] == Reply.COMMAND_NOT_SUPPORTED
+    assert refusal(HELLO + b"\x04") == b""
+
+
+def test_a_long_reason_is_cut_between_two_characters() -> None:
+    line = encode_reply(Reply.NOT_ALLOWED, "ä" * 1000)[10:]
+    assert len(line) in (MAX_REASON - 1, MAX_REASON)
+    assert set(line.decode("utf-8")) == {"ä", "\n"}
+
+
 def test_a_client_that_insists_on_a_password_is_turned_away() -> None:
     assert refusal(b"\x05\x01\x02") == REFUSE_METHODS
     assert refusal(b"\x05\x00") == REFUSE_METHODS
