@@ -30,15 +30,21 @@ OPEN = EgressPolicy(rules=EVERYTHING, exit_policy=Exit(lambda ip, port: True))
 
 
 def test_nothing_is_allowed_by_default() -> None:
-    verdict = EgressPolicy().verdict(None, PUBLIC, 443)
-    assert not verdict.allowed
-    assert verdict.question is Question.MANIFEST
+    for policy in (EgressPolicy(), EgressPolicy(rules=EVERYTHING)):
+        for name, ip in ((None, PUBLIC), ("example.com", PUBLIC), ("example.com", None)):
+            assert policy.verdict(name, ip, 443).question is Question.EXIT
+    assert replace(OPEN, rules=EgressRules()).verdict(None, PUBLIC, 443).question is (
+        Question.MANIFEST
+    )
 
 
 def test_the_public_internet_is_allowed_when_all_three_agree() -> None:
     assert OPEN.verdict(None, PUBLIC, 443).allowed
     assert OPEN.verdict("example.com", PUBLIC, 443).allowed
-    assert OPEN.verdict("example.com", None, 443).allowed
+
+
+def test_an_exit_policy_cannot_judge_a_name_without_its_address() -> None:
+    assert OPEN.verdict("example.com", None, 443).question is Question.EXIT
 
 
 @given(st.ip_addresses(v=4), st.integers(1, 65535))
@@ -153,7 +159,7 @@ def test_a_refusal_by_the_manifest_says_which_entry_would_allow_it() -> None:
 
 def test_without_an_exit_policy_the_other_two_questions_remain() -> None:
     """Egress through Tor: another relay's exit policy decides."""
-    policy = EgressPolicy(rules=EgressRules.parse(["*:443"]))
+    policy = EgressPolicy(rules=EgressRules.parse(["*:443"]), exit_policy=None)
     assert policy.verdict("example.com", None, 443).allowed
     assert policy.verdict("example.com", None, 80).question is Question.MANIFEST
     assert policy.verdict(None, ip_address("10.0.0.1"), 443).question is Question.ADDRESS

@@ -68,7 +68,7 @@ async def tor_at(path: Path, tor: FakeTor) -> AsyncIterator[str]:
 
 
 def through(proxy: str, *rules: str) -> EgressProxy:
-    policy = EgressPolicy(rules=EgressRules.parse(rules or ["*:*"]))
+    policy = EgressPolicy(rules=EgressRules.parse(rules or ["*:*"]), exit_policy=None)
     return EgressProxy(policy, EgressLimits(), TorRoute(proxy, "instance-7"))
 
 
@@ -100,7 +100,7 @@ async def test_each_instance_has_circuits_of_its_own(tmp_path: Path) -> None:
     tor = FakeTor()
     async with tor_at(tmp_path / "socks", tor) as proxy:
         for identity in ("one", "two"):
-            policy = EgressPolicy(rules=EgressRules.parse(["*:*"]))
+            policy = EgressPolicy(rules=EgressRules.parse(["*:*"]), exit_policy=None)
             egress = EgressProxy(policy, EgressLimits(), TorRoute(proxy, identity))
             async with client_of(egress) as client:
                 (await client.ask("example.com", 80)).writer.close()
@@ -125,7 +125,7 @@ async def test_what_the_policy_refuses_is_not_asked_of_tor(tmp_path: Path, host:
 
 async def test_a_name_is_one_destination_when_tor_resolves_it(tmp_path: Path) -> None:
     limits = EgressLimits(destination=DestinationLimits(connections=1))
-    policy = EgressPolicy(rules=EgressRules.parse(["*:*"]))
+    policy = EgressPolicy(rules=EgressRules.parse(["*:*"]), exit_policy=None)
     async with tor_at(tmp_path / "socks", FakeTor()) as proxy:
         egress = EgressProxy(policy, limits, TorRoute(proxy, "instance-7"))
         async with client_of(egress) as client:
@@ -200,7 +200,9 @@ async def test_a_tor_that_is_gone_or_strange_is_named(tmp_path: Path) -> None:
 
 
 async def test_without_a_route_everything_is_refused_in_words() -> None:
-    egress = EgressProxy(EgressPolicy(rules=EgressRules.parse(["*:*"])), EgressLimits(), NoRoute())
+    egress = EgressProxy(
+        EgressPolicy(rules=EgressRules.parse(["*:*"]), exit_policy=None), EgressLimits(), NoRoute()
+    )
     async with client_of(egress) as client:
         for host in ("example.com", "93.184.216.34"):
             code, reason = await client.refused(host, 443)

@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_network
@@ -452,11 +453,16 @@ def test_threads_never_share_a_stand_in() -> None:
         for n in range(2000):
             got[f"{thread}-{n}"] = table.address(f"{thread}-{n}")
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # Without the lock two of them then meet every time.
+    try:
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert len(set(got.values())) == len(got)
 
 
@@ -606,6 +612,38 @@ async def test_the_sockets_own_timeout_counts() -> None:
     silent = Silent()
     assert await inside_at(code, silent.serve) == ["timed out", 0.3, True, 11]
     silent.listener.close()
+
+
+async def test_an_answer_that_dribbles_does_not_stretch_the_timeout() -> None:
+    code = """
+        import socket, time
+        began = time.monotonic()
+        with socket.socket() as sock:
+            sock.settimeout(0.5)
+            try:
+                sock.connect(("web.test", 80))
+            except TimeoutError:
+                result(time.monotonic() - began < 2)
+    """
+    dribbling: set[asyncio.Task[None]] = set()
+
+    async def serve(listener: socket.socket) -> None:
+        async def dribble() -> None:
+            loop = asyncio.get_running_loop()
+            listener.setblocking(False)
+            sock, _ = await loop.sock_accept(listener)
+            with sock, listener:
+                try:
+                    for byte in b"\x05\x00\x05\x00\x00\x01" + bytes(6):
+                        await asyncio.sleep(0.3)
+                        await loop.sock_sendall(sock, bytes((byte,)))
+                except ConnectionError:
+                    pass
+
+        dribbling.add(asyncio.create_task(dribble()))
+
+    assert await inside_at(code, serve) is True
+    await asyncio.gather(*dribbling)
 
 
 async def test_a_non_blocking_connect_is_finished_within_a_bounded_wait() -> None:
