@@ -60,8 +60,9 @@ class EgressPolicy:
     """What one function may reach from this box.
 
     Until it is given an `exit_policy` it refuses everything; None means on purpose that another
-    relay's will decide, as for egress through Tor. `exceptions` are networks that question 1 lets pass although they are not public (the
-    private test network's web); own addresses and `closed` ports stay shut even there."""
+    relay's will decide, as for egress through Tor. `exceptions` are networks that question 1 lets
+    pass although they are not public (the private test network's web); own addresses and `closed`
+    ports stay shut even there."""
 
     rules: EgressRules = field(default_factory=EgressRules)
     exit_policy: ExitPolicyLike | None = field(default_factory=_NoExit)
