@@ -12,7 +12,7 @@ class Traces:
     """Where `sandbox` can be seen while it lives."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        name, uid = sandbox.instance_id, _uid(sandbox.pid)
+        name, uid = sandbox.record.group or "no group", _uid(sandbox.pid)
         self._paths = [sandbox.socket_path]
         self._paths += Path("/sys/fs/cgroup").glob(f"*/bento/{name}")
         self._paths += Path("/sys/fs/cgroup").glob(f"bento/{name}")

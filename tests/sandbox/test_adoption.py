@@ -50,8 +50,7 @@ async def record(folder: Path) -> AsyncIterator[Record]:
     fields = json.loads(output)
     record = Record(**{**fields, "limits": Limits(**fields["limits"])})
     yield record
-    for path in Path("/sys/fs/cgroup").glob(f"*/bento/{name}"):
-        assert not path.exists()
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/bento/{record.group}"))
 
 
 async def test_it_goes_on_where_it_was(record: Record, folder: Path) -> None:
@@ -108,6 +107,6 @@ async def test_one_that_does_not_answer_is_ended(
 
 
 def test_a_record_is_plain_data() -> None:
-    record = Record("name", "python", IMAGES["python"].limits, 1, 2)
+    record = Record("name", "python", "group", IMAGES["python"].limits, 1, 2)
     fields = json.loads(json.dumps(asdict(record)))
     assert Record(**{**fields, "limits": Limits(**fields["limits"])}) == record

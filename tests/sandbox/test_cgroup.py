@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bento.errors import HostError
+from bento.sandbox import cgroup
 from bento.sandbox.cgroup import WANTED, Group, Hierarchy, Usage, hierarchies, mounted
 from bento.sandbox.limits import MIB, Limits
 
@@ -67,8 +68,14 @@ def tree_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hierarchy:
     return Hierarchy(2, tmp_path, WANTED)
 
 
-def test_version_2_limits_are_written(tree_2: Hierarchy) -> None:
-    group = Group.create("one", LIMITS, (tree_2,))
+def use(monkeypatch: pytest.MonkeyPatch, *found: Hierarchy) -> None:
+    """This machine has these."""
+    monkeypatch.setattr(cgroup, "hierarchies", lambda: found)
+
+
+def test_version_2_limits_are_written(tree_2: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, tree_2)
+    group = Group.create("one", LIMITS)
     written = {name: (tree_2.base / "one" / name).read_text() for name in FILES_2}
     assert written == {
         "memory.max": str(64 * MIB),
@@ -85,31 +92,50 @@ def test_version_2_limits_are_written(tree_2: Hierarchy) -> None:
     assert (tree_2.base / "one/cpu.max").read_text().startswith("max")
 
 
-def test_a_tree_that_lacks_a_controller_does_not_claim_it(tree_2: Hierarchy) -> None:
-    partial = Hierarchy(2, tree_2.base, frozenset({"pids"}))
-    group = Group.create("one", LIMITS, (partial,))
+def test_a_tree_that_lacks_a_controller_does_not_claim_it(
+    tree_2: Hierarchy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, Hierarchy(2, tree_2.base, frozenset({"pids"})))
+    group = Group.create("one", LIMITS)
     assert group.enforces == {"pids"}
     assert (tree_2.base / "one/memory.max").read_text() == ""
 
 
-def test_a_limit_that_cannot_be_written_is_an_error_and_leaves_no_group(tmp_path: Path) -> None:
+def test_a_limit_that_cannot_be_written_is_an_error_and_leaves_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, Hierarchy(2, tmp_path, WANTED))
     with pytest.raises(HostError):
-        Group.create("one", LIMITS, (Hierarchy(2, tmp_path, WANTED),))
+        Group.create("one", LIMITS)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_group_of_that_name_is_left_alone(tmp_path: Path) -> None:
+def test_a_group_of_that_name_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, Hierarchy(2, tmp_path, WANTED))
     (tmp_path / "one").mkdir()
     with pytest.raises(HostError):
-        Group.create("one", LIMITS, (Hierarchy(2, tmp_path, WANTED),))
+        Group.create("one", LIMITS)
     assert (tmp_path / "one").is_dir()
+
+
+def test_what_a_crash_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new").mkdir()
+    cgroup.sweep(tmp_path)
+    assert (tmp_path / "new").exists()  # perhaps another bentod is about to use it
+    monkeypatch.setattr(cgroup, "_ABANDONED", -1.0)
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy/process").touch()
+    cgroup.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["busy"]
 
 
 async def test_real_groups_hold_their_limits_and_go_away() -> None:
     found = hierarchies()
     if not found:
         return  # an ordinary user: the level "rlimit" has tests of its own
-    group = Group.create("test-real", LIMITS, found)
+    group = Group.create("test-real", LIMITS)
     try:
         folders = [hierarchy.base / "test-real" for hierarchy in found]
         limits = {path.name: path.read_text().strip() for f in folders for path in f.glob("*.max")}

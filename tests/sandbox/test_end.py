@@ -13,7 +13,8 @@ from tests.sandbox.inside import blob, run, start
 from tests.sandbox.leftovers import Traces, mounts, open_descriptors
 
 from bento.errors import HostError
-from bento.sandbox import IMAGES, Sandbox, spawn
+from bento.sandbox import IMAGES, Limits, Sandbox, spawn
+from bento.sandbox.cgroup import Group, hierarchies
 
 USUAL = IMAGES["python"].limits
 
@@ -117,8 +118,24 @@ BROKEN = {
 }
 
 
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of the control groups that the test makes."""
+    made: list[Path] = []
+    create = Group.create
+
+    def noted(name: str, limits: Limits) -> Group:
+        made.extend(hierarchy.base / name for hierarchy in hierarchies())
+        return create(name, limits)
+
+    monkeypatch.setattr(Group, "create", noted)
+    return made
+
+
 @pytest.mark.parametrize("guest", BROKEN)
-async def test_a_failed_start_says_why_and_leaves_nothing(folder: Path, guest: str) -> None:
+async def test_a_failed_start_says_why_and_leaves_nothing(
+    folder: Path, guest: str, groups: list[Path]
+) -> None:
     image = IMAGES["python"]
     source, reason = BROKEN[guest]
     with pytest.raises(HostError):
@@ -128,11 +145,13 @@ async def test_a_failed_start_says_why_and_leaves_nothing(folder: Path, guest: s
         await spawn(image, image.limits, folder, "broken", source)
     assert open_descriptors() == descriptors
     assert list(folder.iterdir()) == []
-    assert not list(Path("/sys/fs/cgroup").glob("*/bento/broken"))
+    assert not [path for path in groups if path.exists()]
 
 
 @pytest.mark.parametrize("delay", [0, 0.001, 0.003, 0.006, 0.01, 0.02])
-async def test_a_start_that_is_given_up_leaves_nothing(folder: Path, delay: float) -> None:
+async def test_a_start_that_is_given_up_leaves_nothing(
+    folder: Path, delay: float, groups: list[Path]
+) -> None:
     image = IMAGES["python"]
     deaf = blob("import time; time.sleep(1000)")
     task = asyncio.create_task(spawn(image, image.limits, folder, "given-up", deaf))
@@ -141,7 +160,7 @@ async def test_a_start_that_is_given_up_leaves_nothing(folder: Path, delay: floa
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(folder.iterdir()) == []
-    assert not list(Path("/sys/fs/cgroup").glob("*/bento/given-up"))
+    assert not [path for path in groups if path.exists()]
 
 
 async def test_two_of_one_name_are_refused(spawner: Spawner, folder: Path) -> None:

@@ -27,7 +27,7 @@ async def adopt(record: Record, run_dir: Path) -> Sandbox:
 
     Raises HostError if it has ended or does not answer; nothing of it is left then.
     """
-    group = cgroup.Group(record.instance_id, cgroup.hierarchies()) if cgroup.hierarchies() else None
+    group = cgroup.Group(record.group) if record.group else None
     path = run_dir / f"{record.instance_id}.sock"
     async with AsyncExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)

@@ -36,11 +36,14 @@ _NAMESPACES = [
 _IDENTITY = ["--uid", str(UID), "--gid", str(UID), "--cap-drop", "ALL", "--hostname", _HOSTNAME]
 
 
-def options(image: Image, *, info: int, seccomp: int, files: Mapping[str, int]) -> list[str]:
-    """The options for `image`; `info`, `seccomp` and the values of `files` are descriptor numbers.
+def options(
+    image: Image, *, info: int, seccomp: int, gate: int, files: Mapping[str, int]
+) -> list[str]:
+    """The options for `image`; `info` and the like are numbers of descriptors, all closed inside.
 
     bubblewrap writes the sandbox's first process id to `info`, reads the BPF program from `seccomp`
-    and the contents of each made-up file from its descriptor, and closes all of them.
+    and the content of each made-up file from its own descriptor, and when the jail stands waits
+    until `gate` can be read.
     """
     return [
         *_NAMESPACES,
@@ -58,6 +61,7 @@ def options(image: Image, *, info: int, seccomp: int, files: Mapping[str, int]) 
         "--chdir", PRIVATE,
         "--info-fd", str(info),
         "--seccomp", str(seccomp),
+        "--block-fd", str(gate),
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bento.errors import HostError
-from bento.sandbox import disk, rlimits, tree
+from bento.sandbox import disk, priority, rlimits, tree
 from bento.sandbox.cgroup import WANTED, Group, Usage
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
@@ -25,9 +25,17 @@ class Record:
 
     instance_id: str
     image: str
+    group: str  # its control group's name
     limits: Limits
     pid: int
     started: int  # clock ticks since boot; with the pid it names one process for ever
+
+
+def can_become(present: Limits, wanted: Limits) -> bool:
+    """Whether limits can change so once a jail stands: descriptors are bounded for good, the disk
+    wherever the machine does not let us resize it."""
+    same_disk = (present.disk, present.inodes) == (wanted.disk, wanted.inodes)
+    return present.open_files == wanted.open_files and (same_disk or disk.can_resize())
 
 
 class Sandbox:
@@ -69,8 +77,10 @@ class Sandbox:
     @property
     def record(self) -> Record:
         """For the box's journal."""
+        group = self._group.name if self._group else ""
         return Record(
-            self.instance_id, self.image.name, self.limits, self._process.pid, self._started
+            *(self.instance_id, self.image.name, group, self.limits),
+            *(self._process.pid, self._started),
         )
 
     @property
@@ -88,9 +98,8 @@ class Sandbox:
         return self._group.usage() if self._group else tree.usage(self.pid)
 
     def can_take(self, limits: Limits) -> bool:
-        """Whether `set_limits` would do: descriptors are bounded for good, the disk mostly."""
-        same_disk = (limits.disk, limits.inodes) == (self.limits.disk, self.limits.inodes)
-        return limits.open_files == self.limits.open_files and (same_disk or disk.can_resize())
+        """Whether `set_limits` would do."""
+        return can_become(self.limits, limits)
 
     def set_limits(self, limits: Limits) -> None:
         """New limits for the running instance.
@@ -113,6 +122,7 @@ class Sandbox:
 
     async def kill(self) -> None:
         """Ends every process of the sandbox at once; returns when nothing of it is left."""
+        priority.hurry()
         if self._group:
             self._group.unthrottle()
         self._process.kill()
