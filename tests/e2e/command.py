@@ -28,5 +28,5 @@ def bento(*words, stdin=b"", program="bento.cli.main"):
         [sys.executable, "-m", program, *map(str, words)], input=stdin, capture_output=True
     )
     err = done.stderr.decode()
-    assert "Traceback (most recent call last)\n  File \"/" not in err
+    assert 'Traceback (most recent call last)\n  File "/' not in err
     return Done(done.returncode, done.stdout, err)

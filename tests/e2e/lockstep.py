@@ -27,7 +27,7 @@ class Lockstep:
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
         turns = asyncio.create_task(self._turns())
         try:
-            yield "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             turns.cancel()
             server.close()

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from tests.e2e.command import bento
 from tests.e2e.web import web_site
 

@@ -7,15 +7,22 @@ import asyncio
 import contextlib
 
 import pytest
+from tests.e2e.lockstep import Lockstep
 
 from bento.client.network import Network, TorEndpoints
 from bento.tor.process import TorProcess
-from tests.e2e.lockstep import Lockstep
 
 pytestmark = pytest.mark.network
 
 HELLO = b"def main(api):\n    api.send(b'hello')\n"
-_OWN = ("DataDirectory", "ControlSocket", "CookieAuthentication", "SocksPort", "Log", "DisableNetwork")
+_OWN = (
+    "DataDirectory",
+    "ControlSocket",
+    "CookieAuthentication",
+    "SocksPort",
+    "Log",
+    "DisableNetwork",
+)
 
 
 def options_of_the_user_tor(network):
@@ -49,22 +56,21 @@ async def first_byte(session):
 
 async def test_p3_two_round_trips_for_a_new_function_and_one_for_an_old_one(network, tmp_path):
     lockstep = Lockstep()
-    async with user_behind(lockstep, network, tmp_path) as user:
-        async with await user.box("box0") as box:
-            await asyncio.sleep(1)  # cells of the bootstrap pass before the count begins
-            lockstep.armed = True
-            instance, session = await box.run(HELLO)
-            await first_byte(session)
-            new = lockstep.flights
-            lockstep.armed = False
-            await asyncio.sleep(1)
-            await session.read()
-            lockstep.flights, lockstep.armed = 0, True
-            session = await instance.invoke()
-            await first_byte(session)
-            old = lockstep.flights
-            lockstep.armed = False
-            await asyncio.sleep(1)
-            await session.read()
-            await instance.shutdown()
+    async with user_behind(lockstep, network, tmp_path) as user, await user.box("box0") as box:
+        await asyncio.sleep(1)  # cells of the bootstrap pass before the count begins
+        lockstep.armed = True
+        instance, session = await box.run(HELLO)
+        await first_byte(session)
+        new = lockstep.flights
+        lockstep.armed = False
+        await asyncio.sleep(1)
+        await session.read()
+        lockstep.flights, lockstep.armed = 0, True
+        session = await instance.invoke()
+        await first_byte(session)
+        old = lockstep.flights
+        lockstep.armed = False
+        await asyncio.sleep(1)
+        await session.read()
+        await instance.shutdown()
     assert (new, old) == (2, 1)
