@@ -145,3 +145,40 @@ async def test_a_jailer_that_was_killed_is_started_again(pool: Pool, taken: list
 
 def _pids(pool: Pool) -> set[int]:
     return {sandbox.pid for sandbox in pool._ready}
+
+
+async def test_behind_an_empty_pool_stands_a_jail(folder: Path, taken: list[Sandbox]) -> None:
+    pool = Pool(PYTHON, 0, run_dir=folder, guest_blob=blob())
+    await pool.full()
+    assert pool._spare is not None and pool._spare.alive
+    standing = pool._spare._process
+    small = replace(PYTHON.limits, memory=32 * MIB, disk=MIB)
+    taken.append(await pool.take(small))
+    assert standing is not None and taken[0].pid == standing.pid
+    assert taken[0].limits == small
+    assert await run(taken[0], "result = 1") == 1
+    await pool.close()
+
+
+async def test_a_standing_jail_that_died_is_never_entered(
+    folder: Path, taken: list[Sandbox]
+) -> None:
+    pool = Pool(PYTHON, 0, run_dir=folder, guest_blob=blob())
+    await pool.full()
+    assert pool._spare is not None and pool._spare._process is not None
+    os.kill(pool._spare._process.pid, 9)
+    taken.append(await pool.take())
+    assert await run(taken[0], "result = 1") == 1
+    await pool.full()
+    assert pool._spare.alive
+    await pool.close()
+    assert [path.name for path in folder.iterdir()] == [taken[0].socket_path.name]
+
+
+async def test_closing_demolishes_the_standing_jail(folder: Path) -> None:
+    pool = Pool(PYTHON, 0, run_dir=folder, guest_blob=blob())
+    await pool.full()
+    assert pool._spare is not None and pool._spare._process is not None
+    pid = pool._spare._process.pid
+    await pool.close()
+    assert not Path(f"/proc/{pid}").exists()
