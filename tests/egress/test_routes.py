@@ -23,6 +23,7 @@ from bento.egress import (
 )
 from bento.egress.routes import reply_of
 from bento.egress.socks_server import Reply
+from bento.errors import BentoError
 
 ONION = "a" * 56 + ".onion"
 
@@ -43,7 +44,9 @@ class FakeTor:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert await reader.readexactly(3) == b"\x05\x01\x02", "only with a user name"
+        # A real tor loses its answer if more than the greeting comes in one read.
+        assert await reader.read(100) == b"\x05\x01\x02", "only with a user name"
+        writer.write(b"\x05\x02")
         head = await reader.readexactly(2)
         user = await reader.readexactly(head[1])
         password = await reader.readexactly((await reader.readexactly(1))[0])
@@ -52,7 +55,7 @@ class FakeTor:
         start = await reader.readexactly(5)
         size = {1: 3, 4: 15, 3: start[4]}[start[3]]
         self.heard.append(start + await reader.readexactly(size + 2))
-        writer.write(b"\x05\x02\x01\x00" + self.reply)
+        writer.write(b"\x01\x00" + self.reply)
         if self.reply[1] == 0:
             writer.write(b"echo:" + await reader.read(100))
         await writer.drain()
@@ -197,6 +200,18 @@ async def test_a_tor_that_is_gone_or_strange_is_named(tmp_path: Path) -> None:
             assert code == Reply.FAILURE
             assert words in reason
         server.close()
+
+
+@pytest.mark.parametrize("proxy", ["", "localhost", "127.0.0.1:0", "127.0.0.1:x"])
+def test_a_tor_that_cannot_be_one_is_refused_at_once(proxy: str) -> None:
+    with pytest.raises(BentoError):
+        TorRoute(proxy, "instance-7")
+
+
+@pytest.mark.parametrize("identity", ["a" * 256, "ü"])
+def test_an_identity_that_socks_cannot_carry_is_refused_at_once(identity: str) -> None:
+    with pytest.raises(BentoError):
+        TorRoute("127.0.0.1:9050", identity)
 
 
 async def test_without_a_route_everything_is_refused_in_words() -> None:
