@@ -41,6 +41,7 @@ class Image:
     environment: tuple[tuple[str, str], ...] = _ENVIRONMENT
     proc: bool = False  # /proc shows mount sources and the machine's load: off unless needed
     nested_namespaces: bool = False  # a program inside makes a sandbox of its own
+    sparse: bool = False  # a program inside maps far more than it uses: RLIMIT_AS would end it
 
 
 IMAGES: dict[str, Image] = {
@@ -66,6 +67,7 @@ IMAGES: dict[str, Image] = {
             programs=("/usr/bin/python3", "/usr/lib/chromium/chromium"),
             proc=True,
             nested_namespaces=True,
+            sparse=True,
         ),
     )
 }

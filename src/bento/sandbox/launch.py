@@ -103,7 +103,7 @@ def _request(image: Image, limits: Limits, uid: Uid | None, group: Group | None)
         "unified": os.fspath(group.unified) if group and group.unified else None,
         "nice": rlimits.NICE,
         "oom_score_adj": rlimits.OOM_SCORE,
-        "rlimits": list(rlimits.values(limits, grouped=group is not None).items()),
+        "rlimits": list(rlimits.values(image, limits, grouped=group is not None).items()),
         "disk": limits.disk,
         "inodes": limits.inodes,
     }

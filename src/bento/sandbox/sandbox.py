@@ -11,6 +11,7 @@ from typing import Literal
 from bento.errors import HostError
 from bento.sandbox import disk, priority, rlimits, tree
 from bento.sandbox.cgroup import WANTED, Group, Usage
+from bento.sandbox.governor import Governor
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, start_time
@@ -66,6 +67,7 @@ class Sandbox:
         self._supervisor = supervisor
         self._group = group
         self._uid = uid
+        self._governor = None if self.level == "cgroup" else Governor(process, limits)
         self._started = start_time(process.pid)
         self._ending = asyncio.create_task(self._clear_up(), name=f"sandbox {instance_id}")
 
@@ -113,12 +115,14 @@ class Sandbox:
                 self._group.set(limits)
             else:
                 for pid in tree.descendants(self.pid):
-                    rlimits.change(pid, limits)
+                    rlimits.change(pid, self.image, limits)
             if (limits.disk, limits.inodes) != (self.limits.disk, self.limits.inodes):
                 disk.resize(self.pid, limits.disk, limits.inodes)
         except OSError as error:
             raise HostError(f"the limits of a sandbox could not be changed: {error}") from error
         self.limits = limits
+        if self._governor:
+            self._governor.limits = limits
 
     async def kill(self) -> None:
         """Ends every process of the sandbox at once; returns when nothing of it is left."""
@@ -135,6 +139,8 @@ class Sandbox:
         for process in (self._process, self._supervisor):
             if process:
                 process.forget()
+        if self._governor:
+            self._governor.cancel()
         if self._uid:
             self._uid.leave()
 
@@ -146,6 +152,8 @@ class Sandbox:
     async def _clear_up(self) -> None:
         await self._process.exited
         try:
+            if self._governor:
+                await self._governor.close()
             if self._supervisor:
                 await self._supervisor.exited
             if self._group:
