@@ -43,8 +43,13 @@ RICH = b"""<!doctype html><html><head><meta charset="utf-8"><title>A rich page \
  width="20" height="20">
 <iframe src="http://OTHER/frame" width="300" height="100"></iframe>
 <img src="/broken.svg" width="10" height="10">
-<div style="height: 5000px"></div>
-<img loading="lazy" src="/lazy.svg"><p>the end</p>
+<div style="height: 7000px"></div>
+<img loading="lazy" src="/lazy.svg"><img id="seen"><p>the end</p>
+<script>
+new IntersectionObserver((entries, observer) => {
+  if (entries[0].isIntersecting) { seen.src = '/seen.svg'; observer.disconnect(); }
+}).observe(seen);
+</script>
 </body></html>"""
 
 SCRIPT = b"""
@@ -202,6 +207,10 @@ HANDLERS: dict[str, Callable[[Handler], None]] = {
     "/picture.svg": picture,
     "/lazy.svg": lambda h: h.answer(200, "image/svg+xml", svg("green")),
     "/broken.svg": broken,
+    "/seen.svg": lambda h: h.answer(200, "image/svg+xml", svg("purple")),
+    "/long": html(
+        b"<div style='height: 20000px'></div><img loading=lazy src='/lazy.svg?far'><p>the end"
+    ),
     "/frame": html(b"<body style='background: khaki'>a frame <img src='/picture.svg?color=navy'>"),
     "/open.json": lambda h: h.answer(
         200, "application/json", b'"open"', Access_Control_Allow_Origin="*"

@@ -71,6 +71,20 @@ def test_its_profile_and_descriptors_are_gone_with_it(
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
+    number = tmp_path / "pid"
+    with Chromium(["/bin/sh", "-c", f"sleep 1000 & echo $! > {number}; exec sleep 1000", "sh"]):
+        until = time.monotonic() + 10
+        while not (number.exists() and number.read_text().endswith("\n")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        child = Path(f"/proc/{number.read_text().strip()}")
+        assert child.exists()
+    while child.exists() and "\nState:\tZ" not in (child / "status").read_text():
+        assert time.monotonic() < until, "a child of it lives on"
+        time.sleep(0.01)
+
+
 def test_it_inherits_only_its_pipe(tmp_path: Path) -> None:
     """Other descriptors of ours, even inheritable ones of this moment, are not its business."""
     listing = tmp_path / "fds"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.functions.browser.box import call, calling
-from tests.functions.browser.site import FONT, Site
+from tests.functions.browser.site import FONT, Site, svg
 
 from bento.functions.browser import guest
 from bento.functions.browser.pack import UNANSWERED, Pack, decode
@@ -46,7 +46,8 @@ def test_every_part_of_a_rich_page_comes_back(fetched: Fetched, site: Site) -> N
     for path in (
         "/rich", "/style.css?v=2", "/colors.css", "/script.js", "/data.json?q=1", "/worker.js",
         "/data.json?q=worker", "/picture.svg?color=teal&n=1", "/picture.svg?color=crimson",
-        "/frame", "/picture.svg?color=navy", "/lazy.svg", "/open.json",
+        "/frame", "/picture.svg?color=navy", "/lazy.svg", "/seen.svg",
+        "/open.json",
     ):  # fmt: skip
         assert found[path][-1][0] == 200, path
     assert (200, "", FONT.read_bytes()) in found["/font.ttf"]
@@ -69,6 +70,10 @@ def test_what_the_page_posts_is_in_the_pack_with_its_answer(fetched: Fetched) ->
 def test_a_body_that_breaks_off_is_marked(fetched: Fetched) -> None:
     (broken,) = [e for e in fetched("/").exchanges if e.url.endswith("/broken.svg")]
     assert broken.cut == "connection"
+
+
+def test_what_is_loaded_only_far_down_a_long_page_is_there(site: Site) -> None:
+    assert by_path(fetch(site.url("/long")))["/lazy.svg?far"] == [(200, "", svg("green"))]
 
 
 def test_an_old_charset_survives(site: Site) -> None:

@@ -133,6 +133,12 @@ def test_a_changed_content_gives_another_pack_or_the_declared_error(data: st.Dat
     assert _content(found) == bytes(content[:kept]), "two contents of one pack"
 
 
+@given(st.binary(min_size=1, max_size=9))
+def test_nothing_follows_the_last_field(more: bytes) -> None:
+    with pytest.raises(PackError, match="goes on"):
+        decode(_answer(_content(PAGE) + more), "none")
+
+
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_answer_is_refused(at: int, change: int) -> None:
     answer = bytearray(b"".join(encode(PAGE, "x2")))

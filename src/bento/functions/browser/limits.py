@@ -24,7 +24,7 @@ class Limits:
     """A page is finished once it was loaded and asked for nothing so long (Puppeteer's figure)."""
 
     stretch_seconds: float = 5
-    """For what appears only when the whole height is in view (pictures with loading=lazy)."""
+    """For what is loaded only when it is in view, all the way down the page."""
 
     extras_seconds: float = 10
     """For the title, the picture and the MHTML of a finished page."""

@@ -17,13 +17,13 @@ from .limits import Limits
 TICK_SECONDS = 0.05
 """How often a waiting tab looks at the clock."""
 
-FRAMES = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(0))))"
+PAINTED = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(0))))"
 """Resolves when the page has been laid out and painted once more."""
 
-FRAMES_SECONDS = 2.0
+PAINT_SECONDS = 2.0
 
 LAZY_SECONDS = 0.15
-"""Once the whole height is in view, what is loaded lazily has been asked for within this time."""
+"""Once a part of the page is in view, what is loaded lazily has been asked for within this time."""
 
 
 class Tab:
@@ -142,51 +142,50 @@ class Tab:
             {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
 
-    def paint(self) -> None:
-        """Waits until the page has been painted; not for long, since its scripts may never end."""
-        try:
-            self.call(
-                "Runtime.evaluate",
-                {"expression": FRAMES, "awaitPromise": True},
-                timeout=FRAMES_SECONDS,
-            )
-        except ChromiumGoneError:
-            raise
-        except CdpError:
-            return
-
     def bring_into_view(self, is_quiet: Callable[[float], bool]) -> None:
-        """Shows the whole height for a moment, for what is loaded only when it is in view.
+        """Shows every part of the page for a moment, for what is loaded only when it is in view.
 
         `is_quiet` says whether nothing was asked for in so many seconds.
         """
+        until = time.monotonic() + self._limits.stretch_seconds
         try:
             height = self.height(self._limits.stretch_seconds)
             if height <= HEIGHT:
                 return
-            self.resize(height)
-            self.paint()
-            seen = time.monotonic()
-            self.wait(
-                lambda: time.monotonic() - seen >= LAZY_SECONDS and is_quiet(LAZY_SECONDS),
-                self._limits.stretch_seconds,
-            )
+            window = min(height, self._limits.picture_height)
+            self.resize(window)
+            for top in range(0, height, window):
+                self._show(top)
+                shown = time.monotonic()
+                self.wait(
+                    lambda at=shown: (  # type: ignore[misc]
+                        time.monotonic() - at >= LAZY_SECONDS and is_quiet(LAZY_SECONDS)
+                    ),
+                    until - shown,
+                )
             self.resize(HEIGHT)
-            self.paint()
+            self._show(0)
         except ChromiumGoneError:
             raise
         except CdpError:  # its scripts hold it up: it stays as it was loaded
             return
 
+    def _show(self, top: int) -> None:
+        """Scrolls there, and waits until that has been painted. Raises CdpError."""
+        self.call(
+            "Runtime.evaluate",
+            {"expression": f"scrollTo(0, {top}); {PAINTED}", "awaitPromise": True},
+            timeout=PAINT_SECONDS,
+        )
+
     def height(self, seconds: float) -> int:
-        """The page's whole height in pixels, as far as a picture may show it."""
+        """The page's whole height in pixels."""
         size = self.call("Page.getLayoutMetrics", timeout=seconds)
-        tall = int(size.fields("cssContentSize").number("height"))
-        return max(1, min(tall, self._limits.picture_height))
+        return max(1, int(size.fields("cssContentSize").number("height")))
 
     def picture(self, seconds: float) -> bytes:
         """The whole page as PNG, down to the bounded height."""
-        height = self.height(seconds)
+        height = min(self.height(seconds), self._limits.picture_height)
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}
         answer = self.call(
             "Page.captureScreenshot",
