@@ -315,7 +315,9 @@ def test_a_command_is_never_larger_than_its_limit():
         encode_command("X", "y" * MAX_COMMAND)
 
 
-@pytest.mark.parametrize("line", ["", "GETINFO a\r\nQUIT", "GETINFO a\nQUIT", "A\0", "\ud800"])
+@pytest.mark.parametrize(
+    "line", ["", "GETINFO a\r\nQUIT", "GETINFO a\nQUIT", "A\rQUIT", "A\0", "\ud800"]
+)
 def test_a_command_cannot_smuggle_another_one(line):
     with pytest.raises(UsageError):
         encode_command(line)

@@ -167,7 +167,7 @@ async def test_a_tor_that_talks_without_end_neither_blocks_nor_fills_memory(shor
         """
         import os
         for k in range(2000):
-            os.write(1, b"line %d\\n" % k)
+            os.write(1, b"line %d" % k + b"x" * 2000 + b"\\n")
         for _ in range(200):
             os.write(2, b"x" * 50_000)
         os.write(1, b"\\nOct 01 00:00:00.000 [err] the last words\\n")
@@ -178,6 +178,13 @@ async def test_a_tor_that_talks_without_end_neither_blocks_nor_fills_memory(shor
     with pytest.raises(TorError, match="exited with status 3: the last words$"):
         await tor.start()
     assert sum(map(len, tor.tail)) <= 200 * 1000
+
+
+def test_a_line_without_an_end_is_not_kept_whole():
+    tail = process_module._Tail()
+    for _ in range(100):
+        tail.feed(b"x" * 65536)
+    assert len(tail._rest) < 65536
 
 
 async def test_an_owned_tor_ends_when_its_owner_is_killed(short_folder):
