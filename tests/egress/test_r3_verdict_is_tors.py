@@ -99,7 +99,7 @@ async def ask_a_real_exit(policies: int, places: int, seed: int) -> None:
 
 
 async def test_r3_verdicts_equal_a_real_exits() -> None:
-    await ask_a_real_exit(policies=10, places=50, seed=1)
+    await ask_a_real_exit(policies=6, places=85, seed=1)
 
 
 @pytest.mark.campaign

@@ -290,12 +290,9 @@ def _services(
     host: "str | None", port: "Any", family: int, type: int, proto: int, flags: int
 ) -> "list[Any]":
     """The C library's answer for an address, with a table of our own for names of services."""
-    import _socket
 
     name = port.decode("latin-1") if isinstance(port, bytes) else port
     port = _SERVICES.get(name, port) if isinstance(name, str) else port
-    if host is not None:
-        flags &= ~_socket.AI_ADDRCONFIG  # Only loopback is configured; all addresses are usable.
     return _getaddrinfo(host, port, family, type, proto, flags)
 
 
