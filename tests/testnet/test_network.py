@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +112,15 @@ def sockets_of(own: Own) -> list[str]:
     return [line for line in lines if str(own.home) in line or str(own.folders.run) in line]
 
 
+@contextmanager
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(1 << 16):
         writer.write(data)
@@ -167,6 +178,15 @@ async def test_without_a_saved_consensus_the_next_start_votes_again(own: Own) ->
     await ask_the_web(status.socks)
 
 
+async def test_a_client_without_documents_gets_them_from_relays_that_saved_theirs(own: Own) -> None:
+    """A cache that forgets its consensus when it ages answers 404, and the client waits."""
+    for saved in own.folders.data.glob("user/tor/cached-*"):
+        saved.unlink()
+    network = own.testnet()
+    await network.up()
+    await ask_the_web(network.user_tor().socks)
+
+
 async def test_down_of_nothing_is_no_error(bare: Own) -> None:
     await bare.testnet().down()
     assert not (await bare.testnet().status()).ready
@@ -208,10 +228,9 @@ async def test_a_start_that_nobody_waits_for_any_more_leaves_nothing(own: Own) -
 
 
 async def test_a_network_ends_with_its_owner(own: Own) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as owner:
+    with sleeper() as owner:
         await own.testnet().up(owner=owner.pid)
         processes = own.processes()
-        owner.kill()
     await until(lambda: alive(processes) == [])
 
 
@@ -285,17 +304,34 @@ async def test_what_a_killed_supervisor_leaves_is_ended_by_any_command(
     assert sockets_of(own) == []
 
 
+async def test_down_ends_a_supervisor_that_hangs(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bento.testnet.network._DOWN_PATIENCE", 0.5)
+    await own.testnet().up()
+    processes = own.processes()
+    os.kill(own.process("supervisor").pid, signal.SIGSTOP)
+    await own.testnet().down()
+    assert alive(processes) == []
+
+
+async def test_what_answers_in_a_folder_that_others_may_enter_is_not_believed(own: Own) -> None:
+    await own.testnet().up()
+    own.folders.run.chmod(0o777)
+    with pytest.raises(HostError, match="not a private folder"):
+        find(own.home)
+    own.folders.run.chmod(0o700)
+    assert find(own.home) is not None
+
+
 async def test_a_process_with_a_recycled_id_survives_the_clean_up(bare: Own) -> None:
     own = bare
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
+    with sleeper() as stranger:
         own.folders.make()
         Table(own.folders.processes).put("relay0", stranger.pid)
         text = own.folders.processes.read_text()
-        start = Identity.of("relay0", stranger.pid).start  # type: ignore[union-attr]
+        start = own.process("relay0").start
         own.folders.processes.write_text(text.replace(f'"start": {start}', f'"start": {start - 1}'))
         await own.testnet().down()
         assert stranger.poll() is None
-        stranger.kill()
 
 
 # -- what it is good for ----------------------------------------------------------------------
@@ -331,6 +367,17 @@ async def test_the_tor_for_commands_is_not_the_plain_client(network: Testnet) ->
     async with await Controller.connect(user.control) as control:
         await control.authenticate()
         assert await control.get_conf("ConfluxEnabled") == ["0"]
+
+
+async def test_every_relay_has_the_same_weight(network: Testnet) -> None:
+    """Else one is in every path, and twice in those to an onion service."""
+    async with await Controller.connect(network.user_tor().control) as control:
+        await control.authenticate()
+        entries = (await control.get_info("ns/all"))["ns/all"]
+    weights = re.findall(r"^w Bandwidth=(\d+)", entries, re.MULTILINE)
+    assert len(weights) == 10
+    assert len(set(weights)) == 1
+    assert int(weights[0]) > 0
 
 
 async def test_every_listening_socket_of_the_network_is_on_loopback(network: Testnet) -> None:

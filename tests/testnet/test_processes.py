@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,24 @@ from bento.testnet.processes import Identity, Table, descendants, end, reap_adop
 Process = subprocess.Popen[bytes]
 
 
+@contextmanager
+def running(*command: str, inherited: tuple[int, ...] = ()) -> Iterator[Process]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=inherited) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: Process) -> bytes:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 @pytest.fixture
 def sleeper() -> Iterator[Process]:
-    with subprocess.Popen(["sleep", "1000"]) as process:
+    with running("sleep", "1000") as process:
         yield process
-        process.kill()
 
 
 def identity(process: Process) -> Identity:
@@ -47,11 +61,10 @@ async def test_a_process_that_got_the_id_of_an_earlier_one_is_left_alone(sleeper
 
 async def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     code = "import signal; signal.signal(15, 1); print(flush=True); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as deaf:
-        assert deaf.stdout is not None
-        deaf.stdout.readline()
+    with running(sys.executable, "-c", code) as deaf:
+        first_line(deaf)
         await end([identity(deaf)], grace=0.2)
-        assert deaf.wait() == -signal.SIGKILL
+        assert deaf.wait(60) == -signal.SIGKILL
 
 
 def test_one_that_has_ended_has_no_identity(sleeper: Process) -> None:
@@ -85,28 +98,26 @@ def test_whoever_holds_a_socket_of_the_folder_is_found(tmp_path: Path) -> None:
     """So is an instance whose box was killed: nobody lists it, but it inherited its socket."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "i.sock"))
-        with subprocess.Popen(["sleep", "1000"], pass_fds=[listener.fileno()]) as heir:
+        with running("sleep", "1000", inherited=(listener.fileno(),)) as heir:
             assert [found.pid for found in socket_holders(tmp_path)] == [heir.pid]
             assert socket_holders(tmp_path / "elsewhere") == []
-            heir.kill()
 
 
-def test_a_folder_whose_name_only_begins_alike_is_another(tmp_path: Path, sleeper: Process) -> None:
+def test_a_folder_whose_name_only_begins_alike_is_another(tmp_path: Path) -> None:
     (tmp_path / "ab").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "ab" / "s"))
-        with subprocess.Popen(["sleep", "1000"], pass_fds=[listener.fileno()]) as heir:
+        with running("sleep", "1000", inherited=(listener.fileno(),)):
             assert socket_holders(tmp_path / "a") == []
-            heir.kill()
 
 
 def test_children_of_children_are_found() -> None:
-    code = "import subprocess; p = subprocess.Popen(['sleep', '1000']); print(p.pid, flush=True); p.wait()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        grandchild = int(parent.stdout.readline())
-        assert {parent.pid, grandchild} <= {found.pid for found in descendants(os.getpid())}
-        os.kill(grandchild, signal.SIGKILL)
+    with running("sh", "-c", "sleep 1000 & echo $!; wait") as parent:
+        grandchild = int(first_line(parent))
+        try:
+            assert {parent.pid, grandchild} <= {found.pid for found in descendants(os.getpid())}
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
 
 
 async def test_a_zombie_that_nobody_collects_is_collected_at_the_second_look() -> None:

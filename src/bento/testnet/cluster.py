@@ -239,7 +239,8 @@ class Cluster:
             done += 1
             self._tell(Step(what, done, total))
 
-        self._tell(Step(what, 0, total))
+        if total:
+            self._tell(Step(what, 0, total))
         yield count
 
     def _tell(self, step: Step) -> None:

@@ -194,7 +194,11 @@ class Testnet:
             raise UsageError(f"a test network with {running} is up already", "bento testnet down")
 
     def _ask(self, do: Do, patience: float = _PROMPT) -> Answer | None:
-        """The supervisor's answer, or None if none answers."""
+        """The supervisor's answer, or None if none answers. Raises HostError if the folder of
+        its socket is somebody else's: then what answers there could be anything."""
+        if not self._folders.run.exists():
+            return None
+        self._folders.require_own_run()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(patience)
             try:
