@@ -31,8 +31,10 @@ listener = socket.create_server(("127.0.0.1", 1080))
 rights = array.array("i", [listener.fileno()])
 channel.sendmsg([b"L"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 sys.path[:0] = ["/tmp/function.zip", "/usr/lib/python3/dist-packages"]
+began = []
 class Api:
     def send(self, data):
+        began.append(time.monotonic() - called)
         channel.sendall(data)
 call = json.loads(sys.argv[2])
 from dataclasses import replace
@@ -40,6 +42,7 @@ from browser import guest
 guest.LIMITS = replace(guest.LIMITS, **call["limits"])
 guest.HEADLESS += tuple(call["flags"])
 main = runpy.run_path("/tmp/function.zip")["main"]
+called = time.monotonic()
 main(Api(), **call["arguments"])
 channel.shutdown(socket.SHUT_WR)
 left = [name for name in os.listdir("/tmp") if name.startswith("chromium-")]
@@ -49,7 +52,8 @@ while True:  # a killed process takes a moment to be gone
     if len(running) <= 2 or time.monotonic() > until:
         break
     time.sleep(0.02)
-os.write(2, json.dumps({"profiles": len(left), "processes": len(running)}).encode())
+report = {"began": began[0], "profiles": len(left), "processes": len(running)}
+os.write(2, b"\n" + json.dumps(report).encode())
 """
 
 JAIL = (
@@ -66,12 +70,17 @@ class Run:
     """What came of one call of the function."""
 
     answer: bytes = b""
-    began: float = 0.0
-    """Seconds from the call to the answer's first byte."""
     asked: list[tuple[str, int]] = field(default_factory=list)
     """What the proxy was asked for."""
     status: int = 0
     complaints: str = ""
+    """What it wrote on its stderr, but for the last line, which is `report`."""
+    began: float = 0.0
+    """Seconds from the call of `main` to the answer's first byte."""
+    profiles: int = 0
+    """Chromium profiles that are left in the sandbox."""
+    processes: int = 0
+    """Processes that are left there: bubblewrap's own, and the function's."""
 
 
 class Proxy:
@@ -136,7 +145,6 @@ class Running:
     def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
         self.process = process
         self._channel = channel
-        self._called = time.monotonic()
         channel.settimeout(300)
         _, fds, _, _ = socket.recv_fds(channel, 1, 1)
         self._proxy = Proxy(socket.socket(fileno=fds[0]))
@@ -145,11 +153,13 @@ class Running:
         run = Run(asked=self._proxy.asked)
         pieces = []
         while data := self._channel.recv(1 << 20):
-            run.began = run.began or time.monotonic() - self._called
             pieces.append(data)
         run.answer = b"".join(pieces)
         _, errors = self.process.communicate(timeout=60)
-        run.status, run.complaints = self.process.returncode, errors.decode()
+        run.complaints, _, report = errors.decode().rpartition("\n")
+        for name, value in json.loads(report).items():
+            setattr(run, name, value)
+        run.status = self.process.returncode
         return run
 
     def close(self) -> None:

@@ -3,10 +3,15 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from tests.functions.browser.box import call
 from tests.functions.browser.site import Site, web
 
 from bento.functions.browser.pack import Pack, decode
+
+# A property is about values, not about time: the machine may be busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from tests.functions.browser.box import descendants, kind_of
 
 from bento.functions.browser import jail
 from bento.functions.browser.cdp import ChromiumGoneError
-from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.chromium import FLAGS, HEADLESS, Chromium, user_agent, version
 
 SLEEPER = ["/bin/sh", "-c", "exec sleep 1000", "sh"]
 
@@ -110,6 +110,4 @@ def test_an_odd_version_in_a_pack_gives_a_flag_all_the_same(odd: str) -> None:
 
 
 def test_chromiums_own_sandbox_is_never_switched_off() -> None:
-    from bento.functions.browser.chromium import FLAGS
-
     assert not any("sandbox" in flag for flag in (*FLAGS, *HEADLESS))

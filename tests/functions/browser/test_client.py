@@ -6,6 +6,7 @@ import subprocess
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from warcio.archiveiterator import ArchiveIterator
 from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
 from bento.functions.browser import replay
 from bento.functions.browser.client import arguments, build_upload, check, read_pack, save
+from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import Exchange, Failure, Pack, encode
 from bento.functions.browser.sizes import SIZE_SETS
 from bento.protocol.manifest import Manifest, manifest_text
@@ -192,6 +194,21 @@ def test_the_boxs_own_parts_are_taken_only_where_none_can_be_made(
     monkeypatch.setattr(replay, "available", lambda: False)
     saved = [p.read_bytes() for p in save(page, tmp_path)]
     assert saved[1:] == [b"another page", b"another picture"]
+
+
+def test_a_page_that_hangs_is_saved_as_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = replace(LIMITS, page_seconds=1, stretch_seconds=1, extras_seconds=1)
+    monkeypatch.setattr(replay, "Replay", partial(replay.Replay, limits=impatient))
+    spin = replace(PAGE.exchanges[0], body=b"<!doctype html><script>for(;;);</script>")
+    paths = save(replace(PAGE, exchanges=(spin,)), tmp_path)
+    assert [p.name for p in paths] == ["page.warc"]
+
+
+def test_a_failure_is_saved_as_an_archive_that_tells_it(tmp_path: Path) -> None:
+    (path,) = save(Pack(url=PAGE.url, failure=Failure("refused", "nobody there")), tmp_path)
+    assert b"failure: refused: nobody there" in path.read_bytes()
 
 
 def test_without_a_chromium_the_archive_is_saved_alone(

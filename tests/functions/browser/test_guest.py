@@ -1,15 +1,15 @@
 """The function as a box runs it: in a sandbox, with a real Chromium, behind a SOCKS proxy."""
 
-import json
+import random
 import time
 from collections.abc import Callable
 
 import pytest
 from tests.functions.browser.box import call, calling
-from tests.functions.browser.site import FONT, Site, svg
+from tests.functions.browser.site import FONT, Site, https, svg
 
 from bento.functions.browser import guest
-from bento.functions.browser.pack import UNANSWERED, Pack, decode
+from bento.functions.browser.pack import UNANSWERED, Exchange, Pack, decode
 from bento.functions.browser.sizes import KIB, MIB
 
 Fetched = Callable[[str], Pack]
@@ -83,8 +83,6 @@ def test_an_old_charset_survives(site: Site) -> None:
 
 
 def test_an_https_page_comes_back(site: Site) -> None:
-    from tests.functions.browser.site import https
-
     with https(site) as url:
         run = call(url, timing="none", flags=("--ignore-certificate-errors",))
         pack = decode(run.answer, "x2")
@@ -118,8 +116,9 @@ def test_sites_see_an_ordinary_browser(fetched: Fetched) -> None:
 def test_nothing_is_left_in_the_sandbox(site: Site) -> None:
     run = call(site.url("/plain"), timing="none")
     assert run.status == 0
-    left = json.loads(run.complaints)
-    assert left == {"profiles": 0, "processes": 2}, "bubblewrap's init and the function itself"
+    assert run.profiles == 0
+    assert run.processes == 2, "bubblewrap's init and the function itself"
+    assert run.complaints == ""
 
 
 def test_parts_for_users_without_a_chromium_are_made_when_asked_for(site: Site) -> None:
@@ -145,8 +144,7 @@ def test_an_answer_starts_at_a_public_time_be_it_a_page_or_a_failure(site: Site,
     run = call(site.url(path), limits={"page_seconds": 3})
     starts = [2.0**k for k in range(8)]
     late = min(run.began - start for start in starts if run.began >= start)
-    # What is over is the time from the call to `main`: Python's start and imports.
-    assert late < 0.9
+    assert late < 0.3, "a sleeping process wakes up a little late, on a busy machine"
     assert len(run.answer) == 256 * KIB
 
 
@@ -168,8 +166,6 @@ class Outbox:
 def test_an_answer_is_sent_in_blocks_that_tell_only_its_padded_size(
     noise: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import random
-
     page = Pack(url="http://a.test/", picture=random.Random(1).randbytes(noise))
     monkeypatch.setattr(guest, "fetch", lambda *_: page)
     outbox = Outbox()
@@ -186,14 +182,12 @@ def test_the_start_is_counted_from_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     outbox = Outbox()
     called = time.monotonic()
     guest.main(outbox, "http://a.test/")
-    assert outbox.sent[0][0] - called == pytest.approx(2, abs=0.2)
+    assert outbox.sent[0][0] - called == pytest.approx(2, abs=0.4)
 
 
 def test_a_page_that_cannot_be_packed_is_a_failure_of_a_public_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bento.functions.browser.pack import Exchange
-
     body = Exchange("GET", "http://a.test/", status=200, body=bytes(24 * MIB))
     too_large = Pack(url="http://a.test/", exchanges=(body,) * 4)
     monkeypatch.setattr(guest, "fetch", lambda *_: too_large)
@@ -277,7 +271,7 @@ def test_a_crash_is_named(site: Site, kind: str) -> None:
     failure = decode(run.answer, "x2").failure
     assert failure and failure.kind == "crash", failure
     assert len(run.answer) == 256 * KIB
-    assert json.loads(run.complaints)["profiles"] == 0
+    assert run.profiles == 0
 
 
 # --- pages without an end, each cut at a named limit -------------------------------------------
@@ -325,9 +319,7 @@ def test_a_page_that_asks_without_end_is_cut(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/reload", "/spin"])
 def test_a_page_that_never_finishes_is_packed_as_it_stands(site: Site, path: str) -> None:
-    started = time.monotonic()
     pack = fetch(site.url(path), page_seconds=3)
-    assert time.monotonic() - started < 15
     assert "page_seconds" in cut_names(pack)
     assert pack.exchanges
 

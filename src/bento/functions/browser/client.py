@@ -118,14 +118,23 @@ def save(pack: Pack, directory: Path) -> list[Path]:
     Raises HostError if the directory cannot be written.
     """
     parts = {"page.warc": warc.archive(pack), "page.mhtml": pack.mhtml, "page.png": pack.picture}
-    if replay.available():
-        with replay.Replay(pack) as page:
-            parts |= {"page.mhtml": page.mhtml(), "page.png": page.picture()}
+    parts |= _made_here(pack)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [_write(directory / name, content) for name, content in parts.items() if content]
     except OSError as error:
         raise HostError(f"the page cannot be saved in {directory}: {error.strerror}") from error
+
+
+def _made_here(pack: Pack) -> dict[str, bytes]:
+    """What replaying the pack gives: nothing without a page or a Chromium, or if it hangs."""
+    if not (pack.status and replay.available()):
+        return {}
+    try:
+        with replay.Replay(pack) as page:
+            return {"page.mhtml": page.mhtml(), "page.png": page.picture()}
+    except HostError:
+        return {}
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -32,6 +32,8 @@ from .tab import Tab
 EXTRAS = {"none": (), "mhtml": ("mhtml",), "png": ("png",), "all": ("mhtml", "png")}
 """Parts that the box makes for users without a Chromium of their own; they make the pack larger."""
 
+MEMORY = "it may need more memory than the function has"
+
 BLOCK_BYTES = 64 * KIB
 
 STOP_SECONDS = 1.0
@@ -188,7 +190,7 @@ class _Visit:
         if self._recorder.failure:
             return self._recorder.failure
         if self._tab.crashed:
-            return Failure("crash", "the page crashed its part of the browser")
+            return Failure("crash", f"the page ended its part of the browser ({MEMORY})")
         if self._tab.download:
             return Failure("download", "this address is a file to download, no page")
         if self._tab.error:
