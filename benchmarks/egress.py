@@ -32,7 +32,7 @@ WEB_HOST = "127.80.9.1"
 SIZE = 512 << 20  # bytes of one transfer
 CONNECTIONS = 300
 ROUNDS = 7
-NETWORK = Path(__file__).parents[1] / "src/bento/guest/network.py"
+SRC = Path(__file__).parents[1] / "src"
 
 SENDER = f"""
 import socket
@@ -85,13 +85,27 @@ print((time.perf_counter() - began) * 1e3 / count)
 """
 )
 
+# As in a sandbox: packages are empty, code comes compiled from a table.
 INSTALL = """
 import marshal, sys, time
-code = marshal.loads(sys.stdin.buffer.read())
+from _frozen_importlib import ModuleSpec
+table = marshal.loads(sys.stdin.buffer.read())
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return ModuleSpec(name, Finder) if name in table else None
+    @staticmethod
+    def create_module(spec): return None
+    @staticmethod
+    def exec_module(module): exec(marshal.loads(table[module.__name__]), module.__dict__)
+for name in ("bento", "bento.guest"):
+    sys.modules[name] = type(sys)(name)
+    sys.modules[name].__path__ = []
 began = time.perf_counter()
-network = type(sys)("network")
-exec(code, network.__dict__)
-network.install(1080)
+if table:
+    sys.meta_path.insert(0, Finder)
+    from bento.guest import network
+    network.install(1080)
 installed = time.perf_counter()
 import socket
 print(installed - began, time.perf_counter() - installed)
@@ -150,17 +164,22 @@ async def compare(code: str, port: int, count: int) -> tuple[float, float]:
 
 def guest_ms() -> tuple[float, float, float]:
     """Installing, then the first `import socket` with the patches, and the same without, in ms."""
-    code = marshal.dumps(compile(NETWORK.read_text(), "network", "exec"))
-    bare = marshal.dumps(compile("def install(port): pass", "network", "exec"))
+    table = {
+        f"bento.guest.{name}": marshal.dumps(
+            compile((SRC / f"bento/guest/{name}.py").read_text(), name, "exec")
+        )
+        for name in ("network", "names", "dial", "loops")
+    }
     command = ["/usr/bin/python3", "-I", "-S", "-c", INSTALL]
-    runs: dict[bytes, list[list[float]]] = {code: [], bare: []}
+    patched, bare = marshal.dumps(table), marshal.dumps({})
+    runs: dict[bytes, list[list[float]]] = {patched: [], bare: []}
     for _ in range(3 * ROUNDS):
         for blob, times in runs.items():
             done = subprocess.run(command, input=blob, capture_output=True, check=True)
             times.append([float(word) * 1e3 for word in done.stdout.split()])
     return (
-        median([install for install, _ in runs[code]]),
-        median([first for _, first in runs[code]]),
+        median([install for install, _ in runs[patched]]),
+        median([first for _, first in runs[patched]]),
         median([first for _, first in runs[bare]]),
     )
 

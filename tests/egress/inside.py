@@ -1,7 +1,6 @@
 """Runs user code the way a sandbox does: own network namespace, only loopback, guest.network.
 
-Started as `/usr/bin/python3 -I -S inside.py FD NETWORK_PY`; the code comes on standard input. The
-egress listener goes out through the Unix socket FD, as from a real sandbox.
+Started as `/usr/bin/python3 -I -S inside.py FD SRC`; the code comes on standard input. The egress listener goes out through the Unix socket FD, as from a real sandbox.
 """
 
 import sys
@@ -42,20 +41,29 @@ def hand_over_listener(fd: int) -> None:
     listener.close()
 
 
+def import_network(src: str) -> "object":
+    """guest.network among empty packages, as in the injected blob."""
+    for name in ("bento", "bento.guest"):
+        package = type(sys)(name)
+        package.__path__ = [f"{src}/{name.replace('.', '/')}"]
+        sys.modules[name] = package
+    from bento.guest import network
+
+    return network
+
+
 def main() -> None:
-    fd, path = int(sys.argv[1]), sys.argv[2]
+    fd, src = int(sys.argv[1]), sys.argv[2]
     code = sys.stdin.read()
     unshare_network()
     loopback_up()
     hand_over_listener(fd)
     for name in ("ctypes", "_socket", "fcntl", "struct"):
         sys.modules.pop(name, None)
-    network = type(sys)("network")
-    with open(path) as file:
-        exec(compile(file.read(), path, "exec"), network.__dict__)
-    network.install(1080)
+    import_network(src).install(1080)
     sys.path.append("/usr/lib/python3/dist-packages")
     exec(compile(code, "function", "exec"), {"__name__": "function"})
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from bento.egress import EgressLimits, EgressPolicy, EgressProxy, EgressRules, R
 from bento.tor.exit_policy import ExitPolicy
 
 HERE = Path(__file__).parent
-NETWORK = HERE.parents[1] / "src/bento/guest/network.py"
+SRC = HERE.parents[1] / "src"
 WEB = ip_network("127.80.0.0/16")
 WEB_HOST = "127.80.7.1"
 
@@ -34,7 +34,7 @@ async def run_inside(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = await asyncio.create_subprocess_exec(
-            *("/usr/bin/python3", "-I", "-S", HERE / "inside.py", str(theirs.fileno()), NETWORK),
+            *("/usr/bin/python3", "-I", "-S", HERE / "inside.py", str(theirs.fileno()), SRC),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -8,7 +8,7 @@ import gc
 import socket
 import time
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.egress.clients import Client, client_of
@@ -25,6 +25,7 @@ from bento.egress import (
     NoRoute,
     TableResolver,
 )
+from bento.egress.limits import MAX_ANSWERS
 from bento.egress.routes import Gate
 from bento.egress.socks_server import Reply, Request
 
@@ -163,6 +164,23 @@ async def test_a_dead_address_gives_way_to_the_next_and_keeps_no_place() -> None
             WEB_HOST: 1,
         }
         answer.writer.close()
+
+
+async def test_only_so_many_answers_are_tried() -> None:
+    names = Names([HERE] * MAX_ANSWERS + [WEB_IP])
+    async with server(echo) as port, client_of(make(resolver=names)) as client:
+        assert (await client.refused("many.test", port))[0] == Reply.NOT_ALLOWED
+
+
+async def test_ipv6_is_connected_to_as_well() -> None:
+    six = ip_address("::1")
+    policy = replace(web_policy("[::1]:*"), exceptions=(ip_network("::1/128"),))
+    async with (
+        server(echo, host="::1") as port,
+        client_of(make(policy, TableResolver({"six.test": [six]}))) as client,
+    ):
+        assert await exchange(client, "::1", port) == b"ping"
+        assert await exchange(client, "six.test", port) == b"ping"
 
 
 async def test_an_address_that_swallows_connections_leaves_time_for_the_next() -> None:
@@ -596,6 +614,14 @@ async def test_a_second_listener_is_served_like_the_first() -> None:
         await egress.serve(listener)
         assert await exchange(client, WEB_HOST, port) == b"ping"
         assert await exchange(other, WEB_HOST, port) == b"ping"
+
+
+async def test_a_listener_that_comes_too_late_is_closed() -> None:
+    egress = make()
+    await egress.close()
+    listener = socket.create_server(("127.0.0.1", 0))
+    await egress.serve(listener)
+    assert listener.fileno() == -1
 
 
 class Failing(socket.socket):

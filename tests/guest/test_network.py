@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 import subprocess
+import textwrap
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.egress.sandboxed import (
-    NETWORK,
+    HERE,
+    SRC,
     WEB_HOST,
     proxy,
     run_inside,
@@ -32,7 +34,7 @@ from tests.egress.sandboxed import (
 
 from bento.egress import DirectRoute, IPAddress, NoRoute, TableResolver
 from bento.egress.socks_server import Reply, SocksServer, encode_reply
-from bento.guest import network
+from bento.guest import dial, names
 
 NAMES = TableResolver({"web.test": [ip_address(WEB_HOST)], "host.test": [ip_address("127.0.0.1")]})
 Serve = Callable[[socket.socket], Awaitable[None]]
@@ -435,16 +437,16 @@ async def test_what_is_no_name_is_an_ordinary_resolver_error() -> None:
 
 
 def test_stand_ins_are_distinct_reversible_and_bounded() -> None:
-    table = network._StandIns()
-    seen = {table.address(f"n{n}.test"): n for n in range(network._NAMES)}
-    assert len(seen) == network._NAMES
+    table = names.StandIns()
+    seen = {table.address(f"n{n}.test"): n for n in range(names._NAMES)}
+    assert len(seen) == names._NAMES
     assert all(table.name(address) == f"n{n}.test" for address, n in seen.items())
     assert all(ip_address(address) in ip_network("198.18.0.0/15") for address in seen)
     newest = table.address("one-more.test")
     assert table.name(newest) == "one-more.test"
     assert table.name(table.address("n1.test")) == "n1.test"
-    assert len(table._names) <= network._NAMES
-    assert len(table._numbers) <= network._NAMES
+    assert len(table._names) <= names._NAMES
+    assert len(table._numbers) <= names._NAMES
     assert table.name("198.18.255.255") is None
     assert table.name("8.8.8.8") is None
 
@@ -458,7 +460,7 @@ def test_a_name_has_one_stand_in_in_all_threads() -> None:
             time.sleep(0.01)
             return found
 
-    table = network._StandIns()
+    table = names.StandIns()
     table._numbers = Slow()
     got: list[str] = []
     threads = [
@@ -712,55 +714,64 @@ async def test_asyncio_goes_on_while_a_connection_is_made() -> None:
 # --- the import hook ---
 
 
-async def test_it_works_when_socket_was_imported_before() -> None:
-    child = f"""
-import sys, socket, asyncio
-network = type(sys)("network")
-exec(open({str(NETWORK)!r}).read(), network.__dict__)
-network.install(1)
-print(socket.gethostbyname("web.test"), len(sys.meta_path) == 3)
-"""
+def bare_python(code: str) -> str:
+    """What `code` prints in a bare interpreter; `import_network` is at hand."""
+    head = f"import sys; sys.path.insert(0, {str(HERE)!r}); SRC = {str(SRC)!r}\n"
+    head += "from inside import import_network\n"
     done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", child], capture_output=True, text=True, check=True
+        ["/usr/bin/python3", "-I", "-S", "-c", head + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout == "198.18.0.1 True\n"
+    return done.stdout.strip()
 
 
-def test_installing_imports_nothing_and_leaves_no_trace_behind() -> None:
-    child = f"""
-import sys
-source = compile(open({str(NETWORK)!r}).read(), "network", "exec")
-before = set(sys.modules)
-network = type(sys)("network")
-exec(source, network.__dict__)
-network.install()
-new = set(sys.modules) - before
-import socket, asyncio, inspect
-print(sorted(new), network._Finder in sys.meta_path, type(socket.__spec__.loader).__name__,
-      inspect.getsource(socket)[:3], socket.socket.connect.__name__)
-"""
-    done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", child], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[] False SourceFileLoader # W connect"
+def test_it_works_when_socket_was_imported_before() -> None:
+    printed = bare_python("""
+        import socket, asyncio
+        import_network(SRC).install(1)
+        print(socket.gethostbyname("web.test"), len(sys.meta_path))
+    """)
+    assert printed == "198.18.0.1 3"
+
+
+def test_installing_imports_nothing() -> None:
+    printed = bare_python("""
+        before = set(sys.modules)
+        import_network(SRC).install()
+        print(sorted(set(sys.modules) - before))
+    """)
+    assert printed == "['bento', 'bento.guest', 'bento.guest.network']"
+
+
+def test_the_patches_need_no_module_that_socket_does_not_need() -> None:
+    code = "import socket; print(*sorted(name for name in sys.modules if 'bento' not in name))"
+    patched = bare_python("import_network(SRC).install(); " + code)
+    assert patched == bare_python(code)
+
+
+def test_the_hook_is_gone_once_all_is_patched() -> None:
+    printed = bare_python("""
+        network = import_network(SRC)
+        network.install()
+        import socket, asyncio, inspect
+        print(network._Finder in sys.meta_path, type(socket.__spec__.loader).__name__,
+              inspect.getsource(socket)[:3], socket.socket.connect.__name__)
+    """)
+    assert printed == "False SourceFileLoader # W connect"
 
 
 def test_a_module_that_fails_to_import_fails_as_always() -> None:
-    child = f"""
-import sys
-network = type(sys)("network")
-exec(open({str(NETWORK)!r}).read(), network.__dict__)
-network.install()
-sys.path[:] = []
-try:
-    import socket
-except ModuleNotFoundError as error:
-    print(error)
-"""
-    done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", child], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "No module named 'socket'"
+    printed = bare_python("""
+        import_network(SRC).install()
+        sys.path[:] = []
+        try:
+            import socket
+        except ModuleNotFoundError as error:
+            print(error)
+    """)
+    assert printed == "No module named 'socket'"
 
 
 # --- the exchange with the proxy ---
@@ -768,7 +779,7 @@ except ModuleNotFoundError as error:
 
 def run_exchange(data: bytes) -> OSError | None:
     """What connect would do if the proxy sent these bytes and then closed."""
-    exchange = network._exchange()
+    exchange = dial.exchange()
     wanted, place = next(exchange), 0
     while True:
         try:
@@ -815,11 +826,11 @@ def test_reasons_of_the_proxy_arrive(code: Reply, reason: str) -> None:
 @given(st.from_regex(r"[a-z]{1,60}(\.[a-z]{1,60}){0,3}", fullmatch=True), st.integers(1, 65535))
 def test_what_the_guest_asks_is_what_the_proxy_reads(name: str, port: int) -> None:
     with socket.socket() as sock:
-        way = network._way(sock, (name, port))
+        way = dial.find_way(sock, (name, port))
     if name == "localhost" or not way.request:
         return
     parser = SocksServer()
-    parser.receive(network._GREETING + way.request)
+    parser.receive(dial.GREETING + way.request)
     parser.next_event()
     read = parser.next_event()
     assert (read.name, read.ip, read.port) == (name, None, port)  # type: ignore[union-attr]

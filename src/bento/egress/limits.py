@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -42,6 +42,26 @@ MAX_DESTINATIONS = 4096
 
 # Look-ups one box runs at once: each is a thread inside the C library's resolver.
 MAX_LOOKUPS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationLimits:
+    """What may be done to any one destination, so that a box is no tool for a flood.
+
+    A destination is an IPv4 address, an IPv6 /64 (what one customer is given) or, through
+    Tor, a name."""
+
+    connections: int = 16
+    """Open at once: twice what a browser opens to one host."""
+
+    connections_per_second: float = 4.0
+    """Sustained; faster ones wait their turn."""
+
+    burst_connections: int = 48
+    """Before that rate counts: a page whose parts come from one host, without keep-alive."""
+
+    wait_seconds: float = 10.0
+    """A connection that would have to wait longer than this is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +108,8 @@ class EgressLimits:
     idle_seconds: float = 600.0
     """Without a byte in either direction."""
 
-    destination: DestinationLimits | None = None
-    """Per destination; None takes `DestinationLimits()`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationLimits:
-    """What may be done to any one destination, so that a box is no tool for a flood.
-
-    A destination is an IPv4 address, an IPv6 /64 (what one customer is given) or, through
-    Tor, a name."""
-
-    connections: int = 16
-    """Open at once: twice what a browser opens to one host."""
-
-    connections_per_second: float = 4.0
-    """Sustained; faster ones wait their turn."""
-
-    burst_connections: int = 48
-    """Before that rate counts: a page whose parts come from one host, without keep-alive."""
-
-    wait_seconds: float = 10.0
-    """A connection that would have to wait longer than this is refused."""
+    destination: DestinationLimits = field(default_factory=DestinationLimits)
+    """What this instance alone may do to one destination."""
 
 
 BOX_DESTINATION_LIMITS = DestinationLimits(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bento.egress.addresses import IPAddress
 from bento.egress.connection import Connection
-from bento.egress.limits import ACCEPT_BATCH, DestinationLimits, EgressLimits
+from bento.egress.limits import ACCEPT_BATCH, EgressLimits
 from bento.egress.meters import Destinations, Meter, TokenBucket
 from bento.egress.policy import EgressPolicy
 from bento.egress.resolve import Resolver
@@ -61,7 +61,7 @@ class EgressProxy:
         self.limits = limits
         self.route = route
         self.counters = Counters()
-        own = Destinations(limits.destination or DestinationLimits())
+        own = Destinations(limits.destination)
         self.ledgers: tuple[Destinations, ...] = (own,) if box is None else (own, box)
         self._meter = Meter(limits)
         self._arrivals = TokenBucket(limits.connections_per_second, limits.burst_connections)
@@ -79,6 +79,9 @@ class EgressProxy:
 
     async def serve(self, listener: socket.socket) -> None:
         """Begin to accept on `listener`, which is the proxy's from now on. Returns at once."""
+        if self._closed:
+            listener.close()
+            return
         listener.setblocking(False)
         self._listeners.add(listener)
         self._accept_on()

@@ -13,7 +13,7 @@ import socket
 from typing import Protocol
 
 from bento.egress.addresses import IPAddress, canonical
-from bento.egress.limits import EgressLimits
+from bento.egress.limits import MAX_ANSWERS, EgressLimits
 from bento.egress.policy import EgressPolicy, Verdict
 from bento.egress.resolve import Resolver
 from bento.egress.socks_server import Reply, Request
@@ -92,7 +92,7 @@ class DirectRoute:
         verdict = gate.policy.may_resolve(name, request.port)
         if not verdict.allowed:
             raise _refusal(verdict)
-        return await gate.lookup(self._resolver, name)
+        return (await gate.lookup(self._resolver, name))[:MAX_ANSWERS]
 
 
 class TorRoute:

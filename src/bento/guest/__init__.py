@@ -14,6 +14,7 @@ asks for more.
     session     one invocation: its thread, its two streams
     function    the upload: received, verified, called
     api         what `main` gets
-    network     routes the function's plain sockets to the egress listener
+    network     routes the function's plain sockets to the egress listener: the import hook
+    names, dial, loops   what it puts into `socket` and `asyncio` when the function imports them
     blob        (host side) builds the blob out of all of these
 """
