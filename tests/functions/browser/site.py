@@ -232,6 +232,10 @@ HANDLERS: dict[str, Callable[[Handler], None]] = {
     "/mebibyte": lambda h: h.answer(200, "text/plain", b"m" * 1024 * 1024),
     "/spin": html(b"<h1>spin</h1><img src='/picture.svg?color=red'><script>for(;;);</script>"),
     "/reload": html(b"<script>location = '/reload?' + Math.random()</script>"),
+    "/hungry": html(
+        b"<script>const all = []; for (let i = 0; i < 400; i++)"
+        b" all.push(new Uint8Array(8 << 20).fill(1))</script>"
+    ),
     "/alert": html(b"<script>alert('hello')</script><h1>after</h1>"),
     "/long-poll": html(b"<h1>poll</h1><script>fetch('/silent')</script>"),
     "/events": html(b"<h1>events</h1><script>new EventSource('/event-stream')</script>"),

@@ -1,0 +1,55 @@
+"""The function in a real sandbox with its real egress, called by a real client; only Tor is missing."""
+
+from tests.functions.browser.direct import differing, photograph, pixels
+from tests.functions.browser.site import Site
+from tests.local_box import local_box
+
+from bento.functions.browser.client import arguments, build_upload, read_pack
+from bento.functions.browser.replay import Replay
+from bento.functions.browser.sizes import KIB
+
+
+async def fetch(local: object, url: str, **options: str) -> bytes:
+    instance, session = await local.box.run(build_upload(), **arguments(url, **options))  # type: ignore[attr-defined]
+    try:
+        return b"".join([piece async for piece in session])
+    finally:
+        await instance.shutdown()
+
+
+async def once(answer: bytes):
+    yield answer
+
+
+async def test_a_page_comes_out_of_a_real_sandbox_pixel_identical(site: Site) -> None:
+    async with local_box(images=("browser",)) as local:
+        answer = await fetch(local, site.url("/rich"))
+    assert len(answer) == 256 * KIB
+    pack = await read_pack(once(answer))
+    assert pack.failure is None
+    reference = photograph(site.url("/rich"))
+    site.hits.clear()
+    with Replay(pack) as page:
+        assert differing(pixels(page.picture()), reference) == 0
+        assert page.blocked == 0
+    assert site.hits == []
+
+
+async def test_what_the_boxs_egress_refuses_is_named(site: Site) -> None:
+    async with local_box(images=("browser",)) as local:
+        answers = [
+            await fetch(local, url, timing="none")
+            for url in ("http://10.1.2.3/", "http://127.0.0.1:9051/", "http://[::1]:9051/")
+        ]
+    for answer in answers:
+        failure = (await read_pack(once(answer))).failure
+        assert failure and failure.kind == "policy", failure
+
+
+async def test_a_page_that_needs_too_much_memory_is_named(site: Site) -> None:
+    """The sandbox's limit ends the page's own process; the function lives to tell it."""
+    async with local_box(images=("browser",)) as local:
+        answer = await fetch(local, site.url("/hungry"), timing="none")
+    failure = (await read_pack(once(answer))).failure
+    assert failure and failure.kind == "crash", failure
+    assert "memory" in failure.detail
