@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from bento.protocol.wire import FrameReader, Message
 
 _READ = 256 * 1024  # bytes taken from a socket at once
-_QUEUE = 256 * 1024  # bytes waiting for a socket before the session is asked for more
+_QUEUE = 512 * 1024  # bytes waiting for a socket before the session is asked for more
+_VECTOR = 32  # pieces in one write
 _SHUT_WR = 1
+_SOL_SOCKET, _SO_SNDBUF = 1, 7
 _LOGS = 256  # log lines waiting for a slow owner; more are dropped
 
 
@@ -34,6 +36,8 @@ class Connection:
 
     def __init__(self, sock: Any, runtime: Runtime) -> None:
         self.sock = sock
+        # The kernel caps it at twice net.core.wmem_max: fewer, larger pieces for the box to move.
+        sock.setsockopt(_SOL_SOCKET, _SO_SNDBUF, _QUEUE)
         self.runtime = runtime
         self.waiting = 0  # bytes queued for the socket
         self._queue: list[memoryview] = []
@@ -65,23 +69,21 @@ class Connection:
         """Tells the peer and ends the connection."""
 
     def send(self, message: Message) -> None:
-        if self._closing:
-            return
-        frame = encode(message)
-        self._queue.append(memoryview(frame))
-        self.waiting += len(frame)
+        self.queue(message)
         self.flush()
 
+    def queue(self, message: Message) -> None:
+        """To be written by the next `flush`, together with what else waits."""
+        if not self._closing:
+            frame = encode(message)
+            self._queue.append(memoryview(frame))
+            self.waiting += len(frame)
+
     def flush(self) -> None:
-        """Writes what the socket takes now."""
+        """Writes what the socket takes now, in as few pieces as it takes: each wakes the box."""
         try:
             while self._queue:
-                sent = self.sock.send(self._queue[0])
-                self.waiting -= sent
-                if sent == len(self._queue[0]):
-                    del self._queue[0]
-                else:
-                    self._queue[0] = self._queue[0][sent:]
+                self._written(self.sock.sendmsg(self._queue[:_VECTOR]))
         except BlockingIOError:
             pass
         except OSError:
@@ -90,6 +92,16 @@ class Connection:
         if self._closing and not self._queue:
             self._half_close()
         self.runtime.watch(self)
+
+    def _written(self, count: int) -> None:
+        self.waiting -= count
+        while count:
+            first = self._queue[0]
+            if count < len(first):
+                self._queue[0] = first[count:]
+                return
+            count -= len(first)
+            del self._queue[0]
 
     def finish(self) -> None:
         """Nothing more is said once what is queued is written. What the peer still sends is read and
@@ -166,12 +178,13 @@ class SessionConnection(Connection):
         if self.loaded:
             self._report_loaded()
         while self._logs and self.waiting < _QUEUE:
-            self.send(session.Log(self._logs.pop(0)))
+            self.queue(session.Log(self._logs.pop(0)))
         while self.session is not None and self.waiting < _QUEUE:
             message = self.session.next_message()
             if message is None:
-                return
-            self.send(message)
+                break
+            self.queue(message)
+        self.flush()
 
     def send_log(self, line: str) -> None:
         """Called from the function's threads."""
