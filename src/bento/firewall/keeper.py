@@ -36,13 +36,14 @@ class Keeper:
         stream, status = event.positional[:2]
         if status == "CLOSED":
             self._tries.pop(stream, None)
-        if status not in ("NEW", "NEWRESOLVE", "DETACHED") or not stream.isdigit():
+        # Not NEW: tor's own directory streams have that too, and would break if attached.
+        # After a DETACHED, tor says CONTROLLER_WAIT again.
+        if status != "CONTROLLER_WAIT" or not stream.isdigit():
             return []
         if event.keywords.get("SOCKS_USERNAME", "").partition(".")[0] in self._holders:
             return []
         tries = self._tries.get(stream, 0) + 1
-        if status == "DETACHED":
-            self._remember(stream, tries)
+        self._remember(stream, tries)
         if tries > ATTACH_TRIES:
             return [c.CloseStream(int(stream), _TIMEOUT).line()]
         return [c.AttachStream(int(stream), 0).line()]

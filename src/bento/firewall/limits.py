@@ -66,7 +66,7 @@ MAX_PROVED = 64
 """Onion addresses a function may prove its key for in one connection."""
 
 ATTACH_TRIES = 5
-"""Times a stream nobody holds is given back to tor after a DETACHED before it is closed."""
+"""Times a stream that nobody holds is given to tor before it is closed."""
 
 CLEANUP_SECONDS = 5.0
 """Time tor gets to confirm that a dead function's circuits are closed."""
