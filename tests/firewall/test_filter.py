@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-from bento.firewall import limits
-from bento.firewall.filter import End, FunctionFilter, Hold, ToGuest
-from bento.firewall.permissions import PERMISSIONS
 from tests.firewall.kit import (
     KEY,
     OTHER_SERVICE,
@@ -19,6 +15,10 @@ from tests.firewall.kit import (
     settings,
     told,
 )
+
+from bento.firewall import limits
+from bento.firewall.filter import End, FunctionFilter, Hold, ToGuest
+from bento.firewall.permissions import PERMISSIONS
 
 PATH = ",".join(RELAYS[:3])
 
@@ -372,9 +372,8 @@ def test_the_recorded_line_allows_what_was_done_and_nothing_more():
         talk.command("GETINFO ns/name/a", "250-ns/name/a=", "250 OK")
     talk.tor(f'650 STREAM 13 NEW 0 a:80 SOCKS_USERNAME="{KEY}"')
     line = talk.filter.usage.grants().line()
-    assert line == (
-        'tor = ["circuits=1", "streams=2", "onion-services=1", "onion-keys", "events", "directory=3"]'
-    )
+    items = '"circuits=1", "streams=2", "onion-services=1", "onion-keys", "events", "directory=3"'
+    assert line == f"tor = [{items}]"
 
 
 def test_an_idle_filter_wants_nothing_of_tor_but_its_own_two_events():

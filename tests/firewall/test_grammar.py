@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.firewall.kit import CLIENT_KEY, OWN_SERVICE, RELAYS, SECRET_KEY
 
 from bento.firewall import commands as c
 from bento.firewall.grammar import PARSERS, Token, parse, tokens
 from bento.firewall.reader import CommandReader, RawCommand
 from bento.firewall.refusal import Refusal
 from bento.firewall.rules import COMMANDS, Fate
-from tests.firewall.kit import CLIENT_KEY, OWN_SERVICE, RELAYS, SECRET_KEY
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
 

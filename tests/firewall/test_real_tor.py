@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-
-from bento.firewall import Grants, tor_username
-from bento.tor.controller import Controller
 from tests.firewall.host import Program, echo, host, open_socks
 from tests.firewall.private_network import (
     REFUSED_PORT,
@@ -16,6 +13,9 @@ from tests.firewall.private_network import (
     PrivateNetwork,
     private_network,
 )
+
+from bento.firewall import Grants, tor_username
+from bento.tor.controller import Controller
 
 pytestmark = pytest.mark.network
 

@@ -14,7 +14,7 @@ from typing import Any
 from bento.firewall import commands as c
 from bento.firewall import limits, replies
 from bento.firewall.events import View
-from bento.firewall.ownership import Circuit, Origin, Ownership
+from bento.firewall.ownership import Circuit, Ownership
 from bento.firewall.permissions import PERMISSIONS, Grants
 from bento.firewall.quota import Bucket
 from bento.firewall.refusal import Refusal, exhausted, malformed, needs, never, unknown
@@ -230,25 +230,32 @@ class Judge:
             word, _, number = reply.text.partition(" ")
             if word != "EXTENDED" or not number.isascii() or not number.isdigit():
                 return replies.one_line(551, "tor's answer cannot be read")
-            if command.circuit:
+            if command.circuit in self._own.circuits:
                 self._own.circuits[command.circuit].hops = hops
-            else:
+            elif not command.circuit:
                 self._own.add_circuit(int(number), hops)
             return replies.one_line(250, f"EXTENDED {int(number)}")
 
         return Forward(encode_command(rebuilt.line()), done)
 
     def _made(self, number: int) -> Circuit:
-        circuit = self._own.circuits.get(number)
-        if circuit is None or circuit.origin is not Origin.MADE:
+        circuit = self._own.made_circuit(number)
+        if circuit is None:
             raise unknown("circuit", str(number))
         return circuit
 
     def _close_circuit(self, command: c.CloseCircuit, now: float) -> Decision:
         self._need("circuits", "CLOSECIRCUIT")
-        if command.circuit not in self._own.circuits:
+        if self._own.circuit(command.circuit) is None:
             raise unknown("circuit", str(command.circuit))
-        return Forward(encode_command(command.line()), _accepted)
+
+        def done(reply: Reply, _: float) -> bytes:
+            # With IfUnused tor says OK and may leave it open.
+            if not command.if_unused and command.circuit in self._own.circuits:
+                self._own.close_circuit(command.circuit)
+            return replies.OK
+
+        return Forward(encode_command(command.line()), done)
 
     def _attach_stream(self, command: c.AttachStream, now: float) -> Decision:
         self._need("streams", "ATTACHSTREAM")
@@ -260,10 +267,16 @@ class Judge:
     def _close_stream(self, command: c.CloseStream, now: float) -> Decision:
         self._need("streams", "CLOSESTREAM")
         self._stream(command.stream)
-        return Forward(encode_command(command.line()), _accepted)
+
+        def done(reply: Reply, _: float) -> bytes:
+            if command.stream in self._own.streams:
+                self._own.close_stream(command.stream)
+            return replies.OK
+
+        return Forward(encode_command(command.line()), done)
 
     def _stream(self, number: int) -> None:
-        if number not in self._own.streams:
+        if not self._own.has_stream(number):
             raise unknown("stream", str(number))
 
     # -- onion services --------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Origin(Enum):
 class Circuit:
     origin: Origin
     hops: int
-    built: bool = False
+    closing: bool = False
 
 
 _UNATTACHED = 0
@@ -44,6 +44,7 @@ class Ownership:
         self._key = key
         self.circuits: dict[int, Circuit] = {}
         self.streams: dict[int, int] = {}
+        self._closing_streams: set[int] = set()
         self.services: set[str] = set()
         self.proved: set[str] = set()
         self._fetches: dict[str, float] = {}
@@ -51,7 +52,29 @@ class Ownership:
     @property
     def made(self) -> list[int]:
         """The open circuits the function built."""
-        return [n for n, circuit in self.circuits.items() if circuit.origin is Origin.MADE]
+        return [n for n in self.circuits if self.made_circuit(n)]
+
+    def circuit(self, number: int) -> Circuit | None:
+        """A circuit of the function that it has not closed."""
+        circuit = self.circuits.get(number)
+        return None if circuit is None or circuit.closing else circuit
+
+    def made_circuit(self, number: int) -> Circuit | None:
+        """A circuit that the function built and has not closed."""
+        circuit = self.circuit(number)
+        return circuit if circuit is not None and circuit.origin is Origin.MADE else None
+
+    def has_stream(self, number: int) -> bool:
+        """Whether this is a stream of the function that it has not closed."""
+        return number in self.streams and number not in self._closing_streams
+
+    def close_circuit(self, number: int) -> None:
+        """tor closes it; its last event is still to come and to be told."""
+        self.circuits[number].closing = True
+
+    def close_stream(self, number: int) -> None:
+        """tor closes it; its last event is still to come and to be told."""
+        self._closing_streams.add(number)
 
     def add_circuit(self, number: int, hops: int) -> None:
         """tor answered the function's EXTENDCIRCUIT with this number."""
@@ -66,7 +89,6 @@ class Ownership:
                 return False
             circuit = self.circuits[number] = Circuit(origin, hops)
         circuit.hops = max(circuit.hops, hops)
-        circuit.built = circuit.built or status == "BUILT"
         if status in _CIRCUIT_ENDS:
             del self.circuits[number]
         return True
@@ -85,6 +107,7 @@ class Ownership:
             return False
         if status == "CLOSED":
             self.streams.pop(number, None)
+            self._closing_streams.discard(number)
         else:
             self.streams[number] = _UNATTACHED if status in _STREAM_BEGINS else circuit
         return True
@@ -92,7 +115,7 @@ class Ownership:
     @property
     def unattached(self) -> list[int]:
         """Streams that wait for a circuit."""
-        return [n for n, circuit in self.streams.items() if circuit == _UNATTACHED]
+        return [n for n, at in self.streams.items() if at == _UNATTACHED and self.has_stream(n)]
 
     def add_service(self, address: str, *, key_known: bool) -> None:
         """tor answered ADD_ONION; `key_known` if the function holds the secret key."""

@@ -59,11 +59,7 @@ def main():
             elif stream.status in ("NEW", "DETACHED"):
                 tor.attach_stream(stream.id, "0")
 
-        def in_thread(listener):
-            # stem calls listeners on its event thread, from where commands may be sent.
-            return listener
-
-        tor.add_event_listener(in_thread(on_stream), EventType.STREAM)
+        tor.add_event_listener(on_stream, EventType.STREAM)
         tor.add_event_listener(lambda e: events.append(("CIRC", e.status, e.id)), EventType.CIRC)
         tor.add_event_listener(lambda e: events.append(("HS_DESC", e.action)), EventType.HS_DESC)
         tor.set_conf("__LeaveStreamsUnattached", "1")
@@ -90,7 +86,7 @@ def main():
             lambda: tor.set_conf("SocksPort", "127.0.0.1:1"),
             lambda: tor.signal(stem.Signal.NEWNYM),
             lambda: tor.get_info("config-text"),
-            lambda: tor.save_conf(),
+            tor.save_conf,
         ):
             try:
                 attempt()
