@@ -15,8 +15,8 @@ from tests.firewall.test_matrix import ANSWERED, REFUSED, TO_TOR
 
 from bento.firewall.filter import FunctionFilter, ToGuest, ToTor
 
-# Without QUIT, which would end most batches early. Forwarded ones twice: they are the ways in.
-SEEDS = [line for table in (TO_TOR, TO_TOR, ANSWERED, REFUSED) for line, _ in table]
+# Without QUIT, which would end most batches early. Half are the ways in to tor.
+SEEDS = [line for table in (TO_TOR * 4, ANSWERED, REFUSED) for line, _ in table]
 SEEDS = [line for line in SEEDS if not line.startswith("QUIT")]
 WORDS = sorted({word for line in SEEDS for word in line.replace("\r\n", " ").split(" ")})
 SPICE = ["\r", "\n", "\r\n", "\x00", '"', "\\", " ", "=", ",", "+", ".", "\t", "\xff", "%s", "0"]
@@ -100,7 +100,7 @@ def fuzz(seed: int, lines: int) -> int:
 
 
 def test_fuzzed_lines_bring_no_unlisted_command_to_tor():
-    assert fuzz(seed=1, lines=20_000) > 2_000
+    assert fuzz(seed=1, lines=20_000) > 1_000
 
 
 @pytest.mark.campaign

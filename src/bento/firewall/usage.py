@@ -35,7 +35,7 @@ class Usage:
         """The smallest line that would have allowed all of it, in the order of the table."""
         return Grants(
             {
-                name: min(self._peaks[name], permission.most)
+                name: min(self._peaks[name], permission.most)  # 0 where nothing is counted
                 for name, permission in PERMISSIONS.items()
                 if name in self._peaks
             }
