@@ -30,6 +30,7 @@ from bento.tor.control_codec import (
 )
 
 EventCallback = Callable[[Event], None]
+ReplyCallback = Callable[[Reply], None]
 
 # control-spec 3.24: the keys of the two HMACs, and the cookie's length.
 _SERVER_HASH_KEY = b"Tor safe cookie authentication server-to-controller hash"
@@ -71,7 +72,7 @@ class Controller:
         self.closed: asyncio.Future[TorError | None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Reply], ReplyCallback | None]] = deque()
         self._subscriptions: list[Subscription] = []
         self._set_events = asyncio.Lock()
 
@@ -128,19 +129,25 @@ class Controller:
             raise CommandRefused(line.split(" ", 1)[0], reply)
         return reply
 
-    def send(self, line: str, data: str | None = None) -> asyncio.Future[Reply]:
+    def send(
+        self, line: str, data: str | None = None, *, on_reply: ReplyCallback | None = None
+    ) -> asyncio.Future[Reply]:
         """Send one command now; its reply, whatever the status, comes as a future.
 
-        For event callbacks, which cannot wait. The future raises TorError if the connection ends.
-        """
+        `on_reply` is called with it before anything later is read, also if nobody waits for the
+        future any more. The future raises TorError if the connection ends first."""
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         encoded = encode_command(line, data)
         if self.closed.done() or self._transport is None:
             waiter.set_exception(self._gone())
         else:
-            self._waiting.append(waiter)
+            self._waiting.append((waiter, on_reply))
             self._transport.write(encoded)
         return waiter
+
+    def tell(self, line: str) -> None:
+        """Send one command now, whose reply does not matter. For event callbacks."""
+        self.send(line).add_done_callback(lambda reply: reply.cancelled() or reply.exception())
 
     async def get_info(self, *keys: str) -> dict[str, str]:
         """The values of GETINFO keys, all of them or CommandRefused."""
@@ -205,12 +212,19 @@ class Controller:
             for message in self._parser.feed(data):
                 if isinstance(message, Event):
                     self._dispatch(message)
-                elif not self._waiting:
-                    raise TorError("tor's control port sent a reply that nobody asked for")
-                elif not (waiter := self._waiting.popleft()).done():
-                    waiter.set_result(message)
+                else:
+                    self._answer(message)
         except TorError as error:
             self._lost(error)
+
+    def _answer(self, reply: Reply) -> None:
+        if not self._waiting:
+            raise TorError("tor's control port sent a reply that nobody asked for")
+        waiter, on_reply = self._waiting.popleft()
+        if on_reply is not None:
+            on_reply(reply)
+        if not waiter.done():
+            waiter.set_result(reply)
 
     def _dispatch(self, event: Event) -> None:
         for subscription in tuple(self._subscriptions):
@@ -231,7 +245,7 @@ class Controller:
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter, _ = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(self._gone())
 

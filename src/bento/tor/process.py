@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bento.errors import HostError, TorError, UsageError
-from bento.tor.control_codec import Event, parse_arguments
+from bento.tor.control_codec import Event, parse_arguments, quote
 from bento.tor.controller import Controller
 
 # glibc otherwise keeps the two 30 MiB blocks of tor's LZMA encoder: 60 MiB -> 3 MiB private.
@@ -308,7 +308,12 @@ class _Tail:
 
 
 def _option(line: tuple[str, str] | str) -> str:
-    text = line if isinstance(line, str) else " ".join(line)
-    if any(char in text for char in "\r\n\0"):
+    """One torrc line. A pair's value arrives in tor as it is: `#` would begin a comment, and a
+    quote or backslash an escape."""
+    if isinstance(line, tuple):
+        key, value = line
+        plain = value == value.strip() and not any(char in value for char in '#"\\\r\n')
+        line = f"{key} {value if plain else quote(value)}"
+    if any(char in line for char in "\r\n\0"):
         raise UsageError("a torrc option must be one line")
-    return text
+    return line

@@ -1,9 +1,10 @@
-"""A SOCKS5 client (RFC 1928, RFC 1929) that does not wait where waiting is not needed.
+"""A SOCKS5 client (RFC 1928, RFC 1929) that does not wait for the network where it need not.
 
-Invariant: the whole request, and the first bytes of the stream after it, leave in one write.
-Tor sends such early bytes right behind the BEGIN cell ("optimistic data"), so the far end has
-them one round trip sooner than if the client first waited for the reply.
+Invariant: once the proxy has taken the greeting, the request and the first bytes of the stream
+after it leave in one write. Tor sends such early bytes right behind the BEGIN cell ("optimistic
+data"), so the far end has them one round trip sooner than if the client waited for the reply.
 
+The greeting goes alone: tor loses its answer to it if the user name comes in the same read.
 The proxy is a tor of our own, but what it answers is still parsed strictly.
 """
 
@@ -65,9 +66,12 @@ async def open_stream(
     `early` is sent together with the request. Raises TorError if the proxy is not there, refuses
     or breaks the protocol; UsageError if the request cannot be written down.
     """
+    method = _USER_PASSWORD if username else _NO_AUTH
     request = encode_request(host, port, username, password)
     reader, writer = await _connect(proxy)
     try:
+        writer.write(bytes((_VERSION, 1, method)))
+        await read_method(reader, method)
         writer.write(request + early)
         await read_reply(reader, with_password=bool(username))
     except BaseException:
@@ -77,30 +81,36 @@ async def open_stream(
 
 
 def encode_request(host: str, port: int, username: str = "", password: str = "") -> bytes:
-    """Greeting, user and CONNECT in one piece. UsageError for what SOCKS5 cannot hold."""
+    """User and CONNECT in one piece. UsageError for what SOCKS5 cannot hold."""
     if not 0 < port < 65536:
         raise UsageError(f"{port} is no port")
     target = bytes((_VERSION, _CONNECT, 0)) + _encode_host(host) + port.to_bytes(2, "big")
     if not username:
-        return bytes((_VERSION, 1, _NO_AUTH)) + target
-    credentials = b"\x01" + _field(username) + _field(password or _NO_PASSWORD)
-    return bytes((_VERSION, 1, _USER_PASSWORD)) + credentials + target
+        return target
+    return b"\x01" + _field(username) + _field(password or _NO_PASSWORD) + target
+
+
+async def read_method(reader: asyncio.StreamReader, method: int) -> None:
+    """Read the answer to the greeting. TorError unless it takes `method`."""
+    if await _read(reader, 2) != bytes((_VERSION, method)):
+        raise _not_socks()
 
 
 async def read_reply(reader: asyncio.StreamReader, *, with_password: bool) -> None:
-    """Read the proxy's three answers, and nothing after them. TorError unless it is a yes."""
+    """Read the answers to user and request, and nothing after them. TorError unless it is a yes."""
+    if with_password and await _read(reader, 2) != b"\x01\x00":
+        raise TorError("the SOCKS proxy refused the user name")
+    version, code, reserved, kind = await _read(reader, 4)
+    if version != _VERSION or reserved != 0:
+        raise _not_socks()
+    if code != _SUCCEEDED:
+        raise TorError(*_FAILURES.get(code, (f"the SOCKS proxy failed with code {code}", "")))
+    await _read(reader, await _bound_address_length(reader, kind) + 2)
+
+
+async def _read(reader: asyncio.StreamReader, size: int) -> bytes:
     try:
-        method = _USER_PASSWORD if with_password else _NO_AUTH
-        if await reader.readexactly(2) != bytes((_VERSION, method)):
-            raise _not_socks()
-        if with_password and await reader.readexactly(2) != b"\x01\x00":
-            raise TorError("the SOCKS proxy refused the user name")
-        version, code, reserved, kind = await reader.readexactly(4)
-        if version != _VERSION or reserved != 0:
-            raise _not_socks()
-        if code != _SUCCEEDED:
-            raise TorError(*_FAILURES.get(code, (f"the SOCKS proxy failed with code {code}", "")))
-        await reader.readexactly(await _bound_address_length(reader, kind) + 2)
+        return await reader.readexactly(size)
     except asyncio.IncompleteReadError:
         raise TorError("the SOCKS proxy closed the connection before it answered") from None
     except OSError as error:
@@ -109,7 +119,7 @@ async def read_reply(reader: asyncio.StreamReader, *, with_password: bool) -> No
 
 async def _bound_address_length(reader: asyncio.StreamReader, kind: int) -> int:
     if kind == _NAME:
-        return (await reader.readexactly(1))[0]
+        return (await _read(reader, 1))[0]
     if kind not in _BOUND_ADDRESS_LENGTH:
         raise _not_socks()
     return _BOUND_ADDRESS_LENGTH[kind]
