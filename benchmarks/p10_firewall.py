@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import stem.response
 
+from benchmarks.figures import Figure, median
 from bento.firewall import Grants, Settings, new_isolation_key
 from bento.firewall.filter import FunctionFilter
-from benchmarks.figures import Figure, median
 
 LIMIT = 50.0  # us a line
 ROUNDS = 300

@@ -142,9 +142,10 @@ def _get_conf(args: Tokens) -> c.GetConf:
 
 def _set_conf(args: Tokens) -> c.SetConf:
     _count(args, 1, 1, "SETCONF")
-    key, value = args[0].pair() if "=" in args[0].head else (args[0].plain().upper(), "0")
-    if _option(key) != LEAVE_UNATTACHED:
-        raise never(f"SETCONF {_option(key)}", "it would change tor for everybody")
+    name, equals, _ = args[0].head.partition("=")
+    value = args[0].pair()[1] if equals else "0"
+    if _option(name) != LEAVE_UNATTACHED:
+        raise never(f"SETCONF {_option(name)}", "it would change tor for everybody")
     return c.SetConf(bool(values.number(value.strip(), 0, 1, LEAVE_UNATTACHED)))
 
 
