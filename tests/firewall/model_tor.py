@@ -91,7 +91,8 @@ class ModelTor:
         text = wire.decode().removesuffix("\r\n")
         keyword, _, rest = text.partition(" ")
         form = COMPILED.get(keyword)
-        if form is None or not form.fullmatch(text) or OWN_RELAY in text:
+        forbidden = keyword == "EXTENDCIRCUIT" and OWN_RELAY in text
+        if form is None or not form.fullmatch(text) or forbidden:
             self.breaches.append(text)
             peer.out.append(b"510 no\r\n")
             return

@@ -71,7 +71,9 @@ class _Network:
             )
         await self.directories_are_full()
         socks = f"{SUBNET}.100:9050"
-        await self.launch("functions", common + f"SocksPort {socks}\n")
+        # A loaded machine must not make a circuit fail: tor would learn a time-out of a second.
+        patience = "LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 120\n"
+        await self.launch("functions", common + patience + f"SocksPort {socks}\n")
         functions = self.processes["functions"]
         await functions.bootstrapped()
         prints = {name: fingerprint(self.folder / name) for name in SERVERS}

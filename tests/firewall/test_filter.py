@@ -296,6 +296,33 @@ def test_a_socket_path_that_could_break_a_line_is_never_accepted(path):
         settings(onion_socket=path)
 
 
+def test_a_circuit_that_tor_built_may_be_closed_but_not_led_elsewhere():
+    """It carries what tor put on it; only what the function built is its to extend."""
+    talk = Talk().with_objects()
+    talk.tor(f'650 CIRC 7 BUILT $A~b SOCKS_USERNAME="{KEY}"')
+    talk.tor(f"650 CIRC 8 BUILT $A~b PURPOSE=HS_SERVICE_REND REND_QUERY={OWN_SERVICE}")
+    for number in (7, 8):
+        assert told(talk.say(f"EXTENDCIRCUIT {number} {RELAYS[5]}")).startswith("552 ")
+        assert told(talk.say(f"ATTACHSTREAM 11 {number}")).startswith("552 ")
+        assert talk.command(f"CLOSECIRCUIT {number}", "250 OK") == "250 OK\r\n"
+
+
+def test_what_was_closed_is_gone_before_tor_says_so_again():
+    talk = Talk().with_objects()
+    talk.command("CLOSESTREAM 11 1", "250 OK")
+    talk.command("CLOSECIRCUIT 5 IfUnused", "250 OK")
+    talk.command("CLOSECIRCUIT 5", "250 OK")
+    for line in ("CLOSESTREAM 11 1", "ATTACHSTREAM 11 0", "CLOSECIRCUIT 5"):
+        assert told(talk.say(line)).startswith("552 Unknown ")
+    assert talk.filter.leftovers == []
+
+
+@pytest.mark.parametrize("flag", ["Detach", "NonAnonymous", "BasicAuth"])
+def test_a_flag_that_no_manifest_can_allow_is_refused_with_that_reason(flag):
+    line = f"ADD_ONION NEW:BEST Flags={flag} Port=80"
+    assert "no manifest line allows it" in told(Talk().say(line))
+
+
 # -- the end -----------------------------------------------------------------------------------
 
 

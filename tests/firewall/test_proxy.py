@@ -221,6 +221,28 @@ async def test_a_function_that_never_reads_its_answers_is_not_read_either(path):
         await firewall.close()
 
 
+async def test_large_answers_that_nobody_reads_are_not_asked_of_tor_again(path):
+    large = b"250+ns/all=\r\n" + b"x" * 100_000 + b"\r\n.\r\n250 OK\r\n"
+
+    def script(line: str) -> bytes:
+        return large if line == "GETINFO ns/all" else b"250 OK\r\n"
+
+    async with FakeTor(path, script) as tor:
+        firewall = await opened(tor)
+        async with Guest(firewall) as guest:
+            await guest.ask("AUTHENTICATE")
+            # Not read at all: the stream reader of this end would take 2**26 bytes otherwise.
+            guest.reader._transport.pause_reading()
+            for _ in range(90):
+                guest.writer.write(b"GETINFO ns/all\r\n")
+                await asyncio.sleep(0.005)
+            [connection] = firewall._connections.values()
+            assert connection._writer.transport.get_write_buffer_size() < 2**20
+            assert tor.lines.count("GETINFO ns/all") < 20
+            guest.writer.transport.abort()
+        await firewall.close()
+
+
 async def test_the_cookie_is_read_and_sent(path, tmp_path):
     cookie = tmp_path / "cookie"
     cookie.write_bytes(COOKIE)

@@ -146,6 +146,39 @@ async def test_a_cancelled_function_leaves_nothing_in_tor(network):
     await program.end()
 
 
+async def test_a_function_fetches_and_publishes_the_descriptor_of_an_address_it_proved(network):
+    async with host(network.control) as box:
+        control, _ = box.function()
+        reader, writer = await asyncio.open_unix_connection(control)
+
+        async def say(text: str) -> None:
+            writer.write(text.replace("\n", "\r\n").encode() + b"\r\n")
+
+        async def hear(start: str) -> str:
+            async with asyncio.timeout(120):
+                while True:
+                    line = (await reader.readline()).decode().rstrip("\r\n")
+                    if line.startswith(start):
+                        return line
+
+        await say("AUTHENTICATE\nSETEVENTS HS_DESC HS_DESC_CONTENT\nADD_ONION NEW:BEST Port=80")
+        onion = (await hear("250-ServiceID=")).removeprefix("250-ServiceID=")
+        await hear(f"650 HS_DESC UPLOADED {onion}")
+        await say(f"HSFETCH {onion}")
+        await hear(f"650+HS_DESC_CONTENT {onion}")
+        descriptor = []
+        while (line := (await hear("")).removeprefix(".")) or not descriptor:
+            descriptor.append(line)
+        await hear("650 OK")
+        await say(f"+HSPOST HSADDRESS={onion}\n" + "\n".join(descriptor) + "\n.")
+        assert await hear("2") == "250 OK"
+        # The directories take one revision once: their no shows that the whole of it reached them.
+        assert "REASON=UPLOAD_REJECTED" in await hear(f"650 HS_DESC FAILED {onion}")
+        await say("GETINFO version")  # still in step
+        await hear("250-version=")
+        writer.close()
+
+
 async def test_tor_never_puts_anothers_stream_on_a_functions_circuit(network):
     async with host(network.control) as box, echo(host=WEB, port=0) as web_port:
         control, settings = box.function(Grants.parse(["circuits=16", "streams", "events"]))
