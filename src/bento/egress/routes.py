@@ -112,6 +112,9 @@ class TorRoute:
         sock = await self._reach_tor()
         try:
             await self._ask(sock, request)
+        except OSError as error:
+            sock.close()
+            raise Refusal(Reply.FAILURE, "the box's tor closed the connection") from error
         except BaseException:
             sock.close()
             raise
@@ -164,22 +167,22 @@ _TOR_REPLIES: dict[int, tuple[Reply, str]] = {
 
 
 def reply_of(error: OSError) -> tuple[Reply, str]:
-    """The reply that lets the guest raise the same kind of error again."""
+    """The reply that lets the guest raise the same kind of error again, and words that tell
+    nothing about the box."""
     if isinstance(error, TimeoutError):
         return Reply.TIMED_OUT, "the destination does not answer"
     if isinstance(error, socket.gaierror):
         return Reply.HOST_UNREACHABLE, "the name does not resolve"
-    code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.FAILURE)
-    return code, error.strerror or "the connection failed"
+    if error.errno == errno.ECONNREFUSED:
+        return Reply.CONNECTION_REFUSED, "the destination refused the connection"
+    if error.errno in _NO_WAY:
+        return Reply.NETWORK_UNREACHABLE, "there is no way from this box to the destination"
+    return Reply.FAILURE, "the connection could not be made"
 
 
-_REPLY_OF_ERRNO = {
-    errno.ECONNREFUSED: Reply.CONNECTION_REFUSED,
-    errno.ENETUNREACH: Reply.NETWORK_UNREACHABLE,
-    errno.EHOSTUNREACH: Reply.NETWORK_UNREACHABLE,
-    errno.EADDRNOTAVAIL: Reply.NETWORK_UNREACHABLE,
-    errno.EAFNOSUPPORT: Reply.NETWORK_UNREACHABLE,
-}
+_NO_WAY = frozenset(
+    (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+)
 
 
 async def connect(ip: IPAddress, port: int) -> socket.socket:

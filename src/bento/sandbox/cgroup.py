@@ -57,12 +57,15 @@ class Group:
     def create(cls, name: str, limits: Limits, hierarchies: tuple[Hierarchy, ...]) -> Group:
         """A new group with `limits`. Raises HostError if it cannot be made or limited."""
         group = cls(name, hierarchies)
+        made = []
         try:
             for folder in group._folders.values():
-                folder.mkdir(mode=0o755)
+                folder.mkdir()
+                made.append(folder)
             group.set(limits)
         except OSError as error:
-            group._remove_now()
+            for folder in made:
+                folder.rmdir()
             raise HostError(f"no control group for a sandbox: {error}") from error
         return group
 

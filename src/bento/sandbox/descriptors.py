@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import socket
+import struct
 from collections.abc import Iterator
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_DESCRIPTOR = struct.Struct("i")
 _TAIL = 2000  # bytes of a diagnosis that are worth showing
 
 
@@ -65,6 +68,21 @@ class Diagnosis:
     def close(self) -> None:
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
         os.close(self.descriptor)
+
+
+def receive(source: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """(message, descriptors): at most `size` bytes and `most` descriptors, none of them inheritable.
+
+    (`socket.recv_fds` of Python 3.11 drops the flag that sees to the latter.)
+    """
+    space = socket.CMSG_SPACE(most * _DESCRIPTOR.size)
+    message, ancillary, _, _ = source.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    rights = (data for _, kind, data in ancillary if kind == socket.SCM_RIGHTS)
+    return message, [number for data in rights for (number,) in _whole(data)]
+
+
+def _whole(data: bytes) -> Iterator[tuple[int]]:
+    return _DESCRIPTOR.iter_unpack(data[: len(data) // _DESCRIPTOR.size * _DESCRIPTOR.size])
 
 
 async def readable(descriptor: int) -> None:

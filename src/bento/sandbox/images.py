@@ -60,7 +60,7 @@ IMAGES: dict[str, Image] = {
             profile="browser",
             # Chromium 156 with one page: 0.5 to 0.8 GiB, about 16 processes and 150 threads.
             limits=Limits(
-                memory=GIB, pids=320, cpu=2.0, disk=256 * MIB, inodes=16384, open_files=1024
+                memory=GIB, pids=512, cpu=2.0, disk=256 * MIB, inodes=16384, open_files=1024
             ),
             binds=("/etc/ssl/certs", "/etc/fonts"),
             programs=("/usr/bin/python3", "/usr/lib/chromium/chromium"),

@@ -69,11 +69,13 @@ def serve(requests: _socket.socket) -> None:
         if not packet:
             return
         reply = _socket.socket(fileno=descriptors[0])
+        request: Request = marshal.loads(packet)  # noqa: S302 - bentod's, our parent's
         try:
-            request: Request = marshal.loads(packet)  # noqa: S302 - bentod's, our parent's
             _answer(request, reply, descriptors[1:])
+        except BrokenPipeError:  # bentod is gone: so is the next request
+            pass
         except OSError as error:
-            reply.send(f"error {error}".encode())
+            reply.send(str(error).encode())
         finally:
             reply.close()
             for descriptor in descriptors[1:]:

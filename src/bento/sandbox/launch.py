@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import json
 import marshal
 import os
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 from bento.errors import HostError
 from bento.sandbox import bubblewrap, loader, rlimits, seccomp
 from bento.sandbox.cgroup import Group
-from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable
+from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable, receive
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, parent
@@ -69,7 +71,7 @@ async def launch(
         try:
             return supervisor, await _first_process(info.reader, supervisor.pid)
         except BaseException:
-            await supervisor.end()
+            await supervisor.end_with_children()
             raise
 
 
@@ -134,12 +136,21 @@ class Jailer:
 
     async def request(self, request: bytes, descriptors: list[int]) -> Process:
         """bubblewrap's outer process. Raises HostError with the jailer's reason if it has none."""
+        exchange = asyncio.create_task(self._exchange(request, descriptors))
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            with contextlib.suppress(HostError):  # it answers within a millisecond
+                await (await exchange).end_with_children()
+            raise
+
+    async def _exchange(self, request: bytes, descriptors: list[int]) -> Process:
         reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with reply:
             with theirs:
                 socket.send_fds(self._requests, [request], [theirs.fileno(), *descriptors])
             await readable(reply.fileno())
-            message, pidfds, _, _ = socket.recv_fds(reply, _REPLY_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)
+            message, pidfds = receive(reply, _REPLY_LIMIT, 1)
         if not pidfds:
             raise HostError(f"no process for a sandbox: {message.decode() or 'the jailer ended'}")
         return Process(int(message), pidfds[0])

@@ -56,7 +56,7 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         """Whether its processes are still there."""
-        return not self._process.exited.done()
+        return self._process.alive
 
     @property
     def level(self) -> Level:

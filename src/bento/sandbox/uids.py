@@ -91,6 +91,6 @@ def _is_bound(descriptor: int) -> bool:
     words = os.pread(descriptor, 64, 0).split()
     if len(words) != 2:
         return False
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, ValueError):
         return start_time(int(words[0])) == int(words[1])
     return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bento.testnet.bandwidth import RATE
 from bento.testnet.layout import (
     BOX_PORT,
     DIR_PORT,
@@ -46,6 +47,7 @@ SERVER: Options = [
     ("AssumeReachable", "1"),
     ("SocksPort", "0"),
     ("ExtraInfoStatistics", "0"),
+    ("MaxAdvertisedBandwidth", f"{RATE} bytes"),
     ("IPv6Exit", "0"),
     # Do not compute differences to old consensuses: nobody here has one.
     ("MaxConsensusAgeForDiffs", "1 second"),
