@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,7 @@ import stem.control
 NET = 93
 OR_PORT, DIR_PORT, SOCKS_PORT = 9001, 9030, 9050
 VOTING_SECONDS = 20
-START_SECONDS = 240  # a hang guard, not a promise
+START_SECONDS = 120  # a hang guard, not a promise
 _ENVIRONMENT = dict(os.environ, MALLOC_MMAP_THRESHOLD_="131072", MALLOC_TRIM_THRESHOLD_="131072")
 
 
@@ -122,6 +124,44 @@ _ROLE: dict[str, tuple[str, ...]] = {
 }
 
 
+class NameServer:
+    """Answers A for everything under example.test, and NXDOMAIN for the rest."""
+
+    def __init__(self, address: str, web: str) -> None:
+        self.address = address
+        self._web = socket.inet_aton(web)
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self.address, 53))
+        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                query, peer = listener.recvfrom(512)
+                listener.sendto(self._answer(query), peer)
+            except OSError:
+                return
+
+    def _answer(self, query: bytes) -> bytes:
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1 : at + 1 + query[at]].lower())
+            at += 1 + query[at]
+        question, kind = query[12 : at + 5], query[at + 1 : at + 3]
+        known = labels[-2:] == [b"example", b"test"]
+        found = known and kind == b"\0\1"
+        head = query[:2] + (b"\x81\x80" if known else b"\x81\x83")
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + self._web if found else b""
+        return head + b"\0\1\0" + bytes([found]) + bytes(4) + question + record
+
+
 @dataclass
 class PrivateNetwork:
     root: Path
@@ -129,7 +169,13 @@ class PrivateNetwork:
     nodes: dict[str, Node] = field(default_factory=dict)
     authority_line: str = ""
 
+    @property
+    def web(self) -> str:
+        """Where "the web" of this network lives; every name under example.test leads there."""
+        return f"127.{self.net}.9.1"
+
     def __post_init__(self) -> None:
+        self.names = NameServer(f"127.{self.net}.9.53", self.web)
         names = ["a0", *(f"r{i}" for i in range(5)), "x0", "x1", "c0", "c1"]
         roles = {"a": "authority", "r": "relay", "x": "exit", "c": "client"}
         for number, name in enumerate(names, 1):
@@ -150,7 +196,8 @@ class PrivateNetwork:
     def start(self) -> PrivateNetwork:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "empty").touch()
-        (self.root / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        (self.root / "resolv.conf").write_text(f"nameserver {self.names.address}\n")
+        self.names.start()
         for node in self.nodes.values():
             node.home.mkdir(mode=0o700, exist_ok=True)
         self.authority_line = self._authority_keys(self["a0"])
@@ -171,6 +218,7 @@ class PrivateNetwork:
         return self
 
     def stop(self) -> None:
+        self.names.stop()
         running = [n.process for n in self.nodes.values() if n.process is not None]
         for process in running:
             process.send_signal(signal.SIGINT)

@@ -35,7 +35,8 @@ class FarCircuit:
     def say(self, hop: int, message: RelayMessage) -> bytes:
         end = self.ends[hop]
         if message.command == RelayCommand.DATA:
-            body = end.seal_data(message.stream, message.data, 0.0)
+            body, used = end.seal_data(message.stream, message.data, 1, 0.0)
+            assert used == len(message.data)
         else:
             raw = relay.pack_body(message)
             end.digest_into(raw)
@@ -93,7 +94,9 @@ def test_a_hop_on_the_way_may_speak_in_between(script) -> None:
 @given(st.binary(min_size=1, max_size=5000), st.integers(0, 2))
 def test_data_for_a_hop_is_read_by_that_hop(data: bytes, hop: int) -> None:
     far = FarCircuit(SUITES["exit"])
-    heard = far.hear(hop, far.near.seal_data(7, data, hop, 0.0))
+    sealed, used = far.near.seal_data(7, data, 100, hop, 0.0)
+    assert used == len(data)
+    heard = far.hear(hop, sealed)
     assert b"".join(m.data for m in heard) == data
     assert {(m.command, m.stream) for m in heard} == {(RelayCommand.DATA, 7)}
 
@@ -126,16 +129,16 @@ def test_acknowledgements_are_due_at_every_hundredth_cell_with_its_digest(batch:
 def test_a_sendme_must_prove_the_hundredth_cell() -> None:
     far = FarCircuit(SUITES["exit"])
     hop = far.near.hops[2]
-    bodies = far.near.seal_data(1, bytes(MAX_DATA * 130), 2, 0.0)
-    assert hop.window.room <= 870
+    bodies, _ = far.near.seal_data(1, bytes(MAX_DATA * 130), 130, 2, 0.0)
+    assert hop.window.room == 870
     room = hop.window.room
     for decrypt in [e.decrypt for e in far.ends]:
         bodies = decrypt(bodies)
     _, (digest,) = far.ends[2].open_run(bodies, len(bodies) // BODY_BYTES)
-    hop.acknowledged(relay.pack_sendme(digest), 0.0, blocked=False, active=True)
+    hop.acknowledged(relay.pack_sendme(digest), 0.0, blocked=False)
     assert hop.window.room == room + 100
     with pytest.raises(RemoteProtocolError, match="prove"):
-        hop.acknowledged(relay.pack_sendme(digest), 0.0, blocked=False, active=True)
+        hop.acknowledged(relay.pack_sendme(digest), 0.0, blocked=False)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +146,14 @@ def test_a_sendme_must_prove_the_hundredth_cell() -> None:
 )
 def test_a_sendme_that_proves_nothing_closes_the_circuit(data: bytes) -> None:
     far = FarCircuit(SUITES["one hop"])
-    far.near.seal_data(1, bytes(MAX_DATA * 130), 0, 0.0)
+    far.near.seal_data(1, bytes(MAX_DATA * 130), 130, 0, 0.0)
     with pytest.raises(RemoteProtocolError):
-        far.near.hops[0].acknowledged(data, 0.0, blocked=False, active=True)
+        far.near.hops[0].acknowledged(data, 0.0, blocked=False)
 
 
 def test_every_acknowledged_run_holds_random_bytes() -> None:
     far = FarCircuit(SUITES["one hop"])
-    heard = far.hear(0, far.near.seal_data(1, bytes(MAX_DATA * 1000), 0, 0.0))
+    heard = far.hear(0, far.near.seal_data(1, bytes(MAX_DATA * 1000), 1000, 0, 0.0)[0])
     sizes = [len(m.data) for m in heard]
     for start in range(0, len(sizes) - 100, 100):
         assert min(sizes[start : start + 100]) <= MAX_DATA - 20
@@ -206,7 +209,7 @@ def test_bulk_cells_are_the_layers_of_the_specification() -> None:
     """One DATA cell by hand: SHA-1 over the body with an empty digest, then AES per hop."""
     far = FarCircuit(SUITES["exit"])
     data = bytes(range(249)) * 2
-    sealed = far.near.seal_data(0x1234, data, 2, 0.0)
+    sealed, _ = far.near.seal_data(0x1234, data, 1, 2, 0.0)
     body = bytes.fromhex("02 0000 1234 00000000 01f2") + data
     running = hashlib.sha1(hop_keys(2).forward_digest)
     running.update(body)

@@ -62,27 +62,29 @@ class Hop:
         self._forward.update(body)
         body[5:9] = self._forward.digest()[:4]
 
-    def seal_data(self, stream: int, data: bytes, now: float) -> bytes:
-        """DATA bodies holding `data`, not yet encrypted; their number is off the window."""
+    def seal_data(
+        self, stream: int, data: bytes | memoryview, cells: int, now: float
+    ) -> tuple[bytes, int]:
+        """At most `cells` DATA bodies, not yet encrypted, and how much of `data` they hold."""
         out: list[bytes] = []
         head = HEADER.pack(RelayCommand.DATA, 0, stream, 0, 0)[:5]
-        digest, at, cells = self._forward, 0, 0
-        while at < len(data):
-            size = min(MAX_DATA, len(data) - at)
+        digest, at, end = self._forward, 0, len(data)
+        while at < end and cells:
+            size = min(MAX_DATA, end - at)
             if self._random_cell == 0:
                 size = min(size, MAX_DATA - _RANDOM_GAP)
                 self._random_cell = self._draw_random_cell()
             self._random_cell -= 1
-            tail = size.to_bytes(2, "big") + data[at : at + size]
+            tail = b"".join((size.to_bytes(2, "big"), data[at : at + size]))
             if size < MAX_DATA:
                 tail += relay.fill(size)
             digest.update(head + _EMPTY_DIGEST + tail)
             whole = digest.digest()
             out += (head, whole[:4], tail)
             at += size
-            cells += 1
+            cells -= 1
             self._note_sent(whole, now)
-        return b"".join(out)
+        return b"".join(out), at
 
     def _note_sent(self, digest: bytes, now: float) -> None:
         self._sent += 1
@@ -96,12 +98,12 @@ class Hop:
         half = max(self.window.increment // 2, 1)
         return half + random.randrange(half)  # noqa: S311
 
-    def acknowledged(self, data: bytes, now: float, *, blocked: bool, active: bool) -> None:
+    def acknowledged(self, data: bytes, now: float, *, blocked: bool) -> None:
         """A SENDME came: RemoteProtocolError unless it proves the cell we wait for."""
         digest = relay.parse_sendme(data)
         if not self._awaited or not same(self._awaited.popleft(), digest):
             raise RemoteProtocolError("A SENDME does not prove the cells it acknowledges.")
-        self.window.acknowledged(now, blocked=blocked, active=active)
+        self.window.acknowledged(now, blocked=blocked)
 
     def open_run(self, bodies: bytes, count: int) -> tuple[list[RelayMessage], list[bytes]] | None:
         """Opens `count` decrypted bodies at once; None when they do not verify as a whole."""
@@ -156,9 +158,12 @@ class Layers:
         self.hops[hop].digest_into(body)
         return self._encrypt(bytes(body), hop)
 
-    def seal_data(self, stream: int, data: bytes, hop: int, now: float) -> bytes:
-        """Encrypted DATA bodies, one AES call per hop for all of them."""
-        return self._encrypt(self.hops[hop].seal_data(stream, data, now), hop)
+    def seal_data(
+        self, stream: int, data: bytes | memoryview, cells: int, hop: int, now: float
+    ) -> tuple[bytes, int]:
+        """At most `cells` encrypted DATA bodies (one AES call per hop), and the bytes they hold."""
+        bodies, used = self.hops[hop].seal_data(stream, data, cells, now)
+        return self._encrypt(bodies, hop), used
 
     def _encrypt(self, bodies: bytes, hop: int) -> bytes:
         for layer in reversed(self.hops[: hop + 1]):

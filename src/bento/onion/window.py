@@ -33,8 +33,8 @@ class SendWindow(Protocol):
         """The cell just counted is one whose arrival will be acknowledged."""
         ...
 
-    def acknowledged(self, now: float, *, blocked: bool, active: bool) -> None:
-        """An authentic SENDME came. `blocked`: our link is full; `active`: streams have data."""
+    def acknowledged(self, now: float, *, blocked: bool) -> None:
+        """An authentic SENDME came; `blocked`: our own link takes no more at the moment."""
         ...
 
 
@@ -56,7 +56,7 @@ class FixedWindow:
     def checkpoint(self, now: float) -> None:
         pass
 
-    def acknowledged(self, now: float, *, blocked: bool = False, active: bool = True) -> None:
+    def acknowledged(self, now: float, *, blocked: bool = False) -> None:
         if self._room + self.increment > self._start:
             raise RemoteProtocolError("The peer acknowledges cells that were not sent.")
         self._room += self.increment
