@@ -76,7 +76,7 @@ def client_keys(shared: bytes, subcredential: bytes) -> tuple[bytes, Secret]:
 
 
 def ed25519_of_x25519(public: bytes) -> bytes:
-    """The Ed25519 form (sign 0) of a public X25519 key, for its certificate (rend-spec-v3 2.5.2.2)."""
+    """The Ed25519 form (sign 0) of a public X25519 key, for its certificate (rend-spec-v3 2.5)."""
     u = int.from_bytes(public, "little") % _P
     y = (u - 1) * pow(u + 1, -1, _P) % _P
     return y.to_bytes(32, "little")
@@ -210,11 +210,10 @@ def _point(point: PublishedPoint, signer: SigningKey, now: float) -> bytes:
         body = edcert.make(kind, key, public, lambda m: signer.sign(m).signature, expires)
         return _object("ED25519 CERT", body)
 
+    where = linkspec.pack(point.relay.specifiers)
     return b"".join(
         (
-            b"introduction-point "
-            + base64.b64encode(linkspec.pack(point.relay.specifiers))
-            + b"\n",
+            b"introduction-point " + base64.b64encode(where) + b"\n",
             b"onion-key ntor " + base64.b64encode(point.relay.onion_key) + b"\n",
             b"auth-key\n",
             certificate(CertType.HS_INTRO_AUTH, point.auth_key),
