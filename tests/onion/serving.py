@@ -12,32 +12,19 @@ import random
 import sys
 from pathlib import Path
 
-import stem
-import stem.control
-
 from bento.errors import TorError
 from bento.onion import handover, rendezvous
 from bento.onion.network import Network
 from bento.onion.relay import EndReason
 from bento.onion.stream import IncomingStream, Stream
+from bento.tor.controller import Controller
 
 
-class SocketControl:
-    """`ControlPort` over a tor's control socket."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def get_info(self, *keys: str) -> dict[str, str]:
-        def ask() -> dict[str, str]:
-            with stem.control.Controller.from_socket_file(str(self._path)) as controller:
-                controller.authenticate()
-                return controller.get_info(list(keys))
-
-        try:
-            return await asyncio.to_thread(ask)
-        except stem.ControllerError as error:
-            raise TorError(str(error)) from error
+async def control_of(path: Path) -> Controller:
+    """A control connection to the tor whose socket is at `path`."""
+    controller = await Controller.connect(f"unix:{path}")
+    await controller.authenticate()
+    return controller
 
 
 def blob(size: int) -> bytes:
@@ -121,12 +108,14 @@ async def fetch(proxy: tuple[str, int], host: str, request: bytes, user: str = "
 
 
 async def replica(control: Path, increment: int | None) -> None:
-    network = Network(SocketControl(control))
+    controller = await control_of(control)
+    network = Network(controller)
     record = handover.parse(bytes.fromhex(sys.stdin.readline()))
     circuit = await rendezvous.join(network, record, Server("replica"), sendme_increment=increment)
     print("joined", flush=True)
     await circuit.closed
     await network.close()
+    await controller.close()
 
 
 if __name__ == "__main__":

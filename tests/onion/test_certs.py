@@ -107,7 +107,7 @@ def test_x509_dates_have_tors_slack() -> None:
     ],
 )
 def test_another_relay_than_expected_is_refused(wrong: RelayIdentity) -> None:
-    with pytest.raises(RemoteProtocolError, match="Another relay"):
+    with pytest.raises(RemoteProtocolError, match="another relay"):
         check(certs_body(RELAY.parts()), wrong)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tests.onion.network import SOCKS_PORT, PrivateNetwork
-from tests.onion.serving import Server, SocketControl, blob, fetch, socks
+from tests.onion.serving import Server, blob, control_of, fetch, socks
 
-from bento.onion import descriptor_reader, hsdir, rendezvous
+from bento.onion import descriptor_reader, directory, hsdir, rendezvous
 from bento.onion.blinding import OnionIdentity, blind_public, blinding_factor, public_from_address
 from bento.onion.blinding import subcredential as subcredential_of
 from bento.onion.circuit import Circuit
@@ -55,12 +55,13 @@ class Here:
 
 @pytest.fixture
 async def here(network: PrivateNetwork) -> AsyncIterator[Here]:
-    net = Network(SocketControl(network["c1"].control_socket))
-    made = Here(net)
-    yield made
-    if made.service is not None:
-        await made.service.close()
-    await net.close()
+    async with await control_of(network["c1"].control_socket) as controller:
+        net = Network(controller)
+        made = Here(net)
+        yield made
+        if made.service is not None:
+            await made.service.close()
+        await net.close()
 
 
 async def start(
@@ -214,7 +215,8 @@ async def test_our_reader_opens_the_descriptor_of_a_c_tor_service(network, known
         with network["c0"].controller() as client:
             text = client.get_hidden_service_descriptor(service.service_id).get_bytes()
         public = public_from_address(service.service_id)
-        known = await Network(SocketControl(node.control_socket)).directory()
+        async with await control_of(node.control_socket) as ours:
+            known = await directory.load(ours)
         for slot in hsdir.slots(known.consensus):
             blinded = blind_public(public, blinding_factor(public, slot.period))
             secret = subcredential_of(public, blinded)

@@ -44,7 +44,7 @@ class OnionIdentity:
 
     def __init__(self, expanded: bytes) -> None:
         if len(expanded) != EXPANDED_BYTES:
-            raise UsageError("An onion key has 64 bytes.")
+            raise UsageError("an onion key has 64 bytes")
         self._scalar = Secret(expanded[:32])
         self._prefix = Secret(expanded[32:])
         self.public = public_of(self._scalar)
@@ -63,7 +63,7 @@ class OnionIdentity:
     def from_c_tor_file(cls, data: bytes) -> OnionIdentity:
         """The contents of an `hs_ed25519_secret_key` file."""
         if not data.startswith(_C_TOR_FILE_HEADER):
-            raise UsageError("That is not an onion key file of tor.")
+            raise UsageError("that is not an onion key file of tor")
         return cls(data[len(_C_TOR_FILE_HEADER) :])
 
     def to_c_tor_file(self) -> Secret:
@@ -151,7 +151,7 @@ def public_from_address(address: str) -> bytes:
     except ValueError:
         data = b""
     if len(text) != 56 or len(data) != 35 or address_of(data[:32]) != text.lower():
-        raise UsageError("That is not an onion address.")
+        raise UsageError("that is not an onion address")
     return data[:32]
 
 

@@ -99,10 +99,10 @@ def pack(circuit: int, command: int, body: bytes = b"") -> bytes:
     """
     if is_variable(command):
         if len(body) > 0xFFFF:
-            raise LocalProtocolError(f"A cell body of {len(body)} bytes does not fit.")
+            raise LocalProtocolError(f"a cell body of {len(body)} bytes does not fit")
         return _VARIABLE_HEAD.pack(circuit, command, len(body)) + body
     if len(body) > BODY_BYTES:
-        raise LocalProtocolError(f"A fixed cell body of {len(body)} bytes does not fit.")
+        raise LocalProtocolError(f"a fixed cell body of {len(body)} bytes does not fit")
     return _HEAD.pack(circuit, command) + body + _PADDING[len(body) :]
 
 
@@ -122,7 +122,7 @@ def pack_versions(versions: tuple[int, ...] = LINK_VERSIONS_OFFERED) -> bytes:
 def parse_versions(body: bytes) -> frozenset[int]:
     """The versions in a VERSIONS body; an odd length is refused, as C-tor does."""
     if len(body) % 2:
-        raise RemoteProtocolError("The VERSIONS cell has an odd length.")
+        raise RemoteProtocolError("the VERSIONS cell has an odd length")
     return frozenset(struct.unpack(f">{len(body) // 2}H", body))
 
 
@@ -149,7 +149,7 @@ class CellReader:
 
     def _first(self, buffer: bytes, found: list[Cell | RelayRun]) -> int:
         if len(buffer) >= 3 and buffer[2] != Command.VERSIONS:
-            raise RemoteProtocolError("The peer does not begin with VERSIONS.")
+            raise RemoteProtocolError("the peer does not begin with VERSIONS")
         if len(buffer) < _FIRST_HEAD.size:
             return 0
         circuit, command, length = _FIRST_HEAD.unpack_from(buffer)

@@ -71,17 +71,17 @@ class RelayIdentity:
 
 def parse_cell(body: bytes) -> dict[int, bytes]:
     """The certificates of a CERTS body by type; only types that we check (rows 1 and 2)."""
-    reader = Reader(body, "The CERTS cell")
+    reader = Reader(body, "the CERTS cell")
     count = reader.uint(1)
     if count > MAX_CERTS:
-        raise RemoteProtocolError(f"The CERTS cell holds {count} certificates.")
+        raise RemoteProtocolError(f"the CERTS cell holds {count} certificates")
     found: dict[int, bytes] = {}
     for _ in range(count):
         kind, data = reader.uint(1), reader.vector(2)
         if kind not in _WANTED:
             continue
         if kind in found:
-            raise RemoteProtocolError(f"The CERTS cell has two {_WANTED[kind]} certificates.")
+            raise RemoteProtocolError(f"the CERTS cell has two {_WANTED[kind]} certificates")
         found[kind] = data
     reader.end()
     return found
@@ -100,7 +100,7 @@ def check(
     found = parse_cell(body)
     for kind, name in _WANTED.items():
         if kind not in found:
-            raise RemoteProtocolError(f"The relay sent no {name} certificate.")
+            raise RemoteProtocolError(f"the relay sent no {name} certificate")
     identity = _check_chain(
         found[_SIGNING_BY_IDENTITY], found[_TLS_BY_SIGNING], tls_certificate, now
     )
@@ -109,7 +109,7 @@ def check(
     proved = RelayIdentity(rsa_fingerprint(key), identity)
     if expected is not None and not _same(proved, expected):
         raise RemoteProtocolError(
-            "Another relay answered at this address.", "The directory may be out of date."
+            "another relay answered at this address", "the directory may be out of date"
         )
     return proved
 
@@ -129,11 +129,11 @@ def _check_chain(signing: bytes, link: bytes, tls_certificate: bytes, now: float
     """Rows 3 to 7: identity -> signing key -> TLS certificate."""
     first, second = edcert.parse(signing), edcert.parse(link)
     if first.kind != CertType.SIGNING_BY_IDENTITY or second.kind != CertType.TLS_BY_SIGNING:
-        raise RemoteProtocolError("A certificate is not of the type the cell says.")
+        raise RemoteProtocolError("a certificate is not of the type the cell says")
     if first.signer is None:
-        raise RemoteProtocolError("The signing key certificate does not name the identity.")
+        raise RemoteProtocolError("the signing key certificate does not name the identity")
     if second.key != hashlib.sha256(tls_certificate).digest():
-        raise RemoteProtocolError("The relay's certificates are not for this TLS connection.")
+        raise RemoteProtocolError("the relay's certificates are not for this TLS connection")
     first.check(first.signer, now)
     second.check(first.key, now)
     return first.signer
@@ -145,10 +145,10 @@ def _check_x509(data: bytes, now: float) -> rsa.RSAPublicKey:
         certificate = x509.load_der_x509_certificate(data)
         key = certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size != RSA_IDENTITY_BITS:
-            raise RemoteProtocolError("The relay's RSA identity is not a 1024-bit RSA key.")
+            raise RemoteProtocolError("the relay's RSA identity is not a 1024-bit RSA key")
         algorithm = certificate.signature_hash_algorithm
         if algorithm is None:
-            raise RemoteProtocolError("The RSA identity is signed in an unknown way.")
+            raise RemoteProtocolError("the RSA identity is signed in an unknown way")
         key.verify(
             certificate.signature,
             certificate.tbs_certificate_bytes,
@@ -157,30 +157,30 @@ def _check_x509(data: bytes, now: float) -> rsa.RSAPublicKey:
         )
         starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _X509_FAULTS as error:
-        raise RemoteProtocolError("The RSA identity certificate is not good.") from error
+        raise RemoteProtocolError("the RSA identity certificate is not good") from error
     moment = datetime.fromtimestamp(now, UTC)
     if moment + _X509_FUTURE_SLACK < starts or moment - _X509_PAST_SLACK > ends:
-        raise RemoteProtocolError("The RSA identity certificate is out of date.")
+        raise RemoteProtocolError("the RSA identity certificate is out of date")
     return key
 
 
 def _check_cross(data: bytes, key: rsa.RSAPublicKey, identity: bytes, now: float) -> None:
     """Rows 11 and 12: the RSA identity vouches for the Ed25519 one (cert-spec 2.3)."""
-    reader = Reader(data, "The RSA to Ed25519 certificate")
+    reader = Reader(data, "the RSA to Ed25519 certificate")
     named = reader.take(edcert.KEY_BYTES)
     expires = reader.uint(4) * edcert.SECONDS_PER_HOUR
     signed = data[: reader.position]
     signature = reader.vector(1)
     reader.end()
     if not hmac.compare_digest(named, identity):
-        raise RemoteProtocolError("The RSA identity vouches for another Ed25519 identity.")
+        raise RemoteProtocolError("the RSA identity vouches for another Ed25519 identity")
     if expires < now:
-        raise RemoteProtocolError("The RSA to Ed25519 certificate has expired.")
+        raise RemoteProtocolError("the RSA to Ed25519 certificate has expired")
     digest = hashlib.sha256(_CROSS_PREFIX + signed).digest()
     try:
         # Tor signs the bare digest, without the DigestInfo of PKCS#1.
         recovered = key.recover_data_from_signature(signature, padding.PKCS1v15(), None)
     except (InvalidSignature, ValueError) as error:
-        raise RemoteProtocolError("The RSA to Ed25519 certificate is badly signed.") from error
+        raise RemoteProtocolError("the RSA to Ed25519 certificate is badly signed") from error
     if not hmac.compare_digest(recovered, digest):
-        raise RemoteProtocolError("The RSA to Ed25519 certificate is badly signed.")
+        raise RemoteProtocolError("the RSA to Ed25519 certificate is badly signed")

@@ -89,19 +89,19 @@ class Channel(asyncio.Protocol):
                 try:
                     await channel._ready
                 except BaseException:
-                    channel.abort("The handshake did not succeed.")
+                    channel.abort("the handshake did not succeed")
                     raise
         except TimeoutError as error:
-            raise LinkClosed("The relay did not answer in time.") from error
+            raise LinkClosed("the relay did not answer in time") from error
         except OSError as error:
-            raise LinkClosed("The relay cannot be reached.") from error
+            raise LinkClosed("the relay cannot be reached") from error
         return channel
 
     @property
     def identity(self) -> RelayIdentity:
         """Who the relay proved to be."""
         if self._handshake is None or self._handshake.identity is None:
-            raise LocalProtocolError("The link is not established.")
+            raise LocalProtocolError("the link is not established")
         return self._handshake.identity
 
     @property
@@ -118,7 +118,7 @@ class Channel(asyncio.Protocol):
         if self.closed.done():
             raise self.closed.result()
         if len(self._circuits) >= MAX_CIRCUITS:
-            raise LocalProtocolError("There are too many circuits on this link.")
+            raise LocalProtocolError("there are too many circuits on this link")
         while True:
             number = secrets.randbits(32) | CIRCUIT_ID_TOP_BIT
             if number not in self._circuits:
@@ -136,7 +136,7 @@ class Channel(asyncio.Protocol):
         for circuit in list(self._circuits.values()):
             circuit.close()
         self._flush()
-        self._finish(LinkClosed("The link was closed here."))
+        self._finish(LinkClosed("the link was closed here"))
         if self._transport is not None:
             self._transport.close()
 
@@ -191,7 +191,7 @@ class Channel(asyncio.Protocol):
             self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._finish(LinkClosed("The relay closed the link."))
+        self._finish(LinkClosed("the relay closed the link"))
 
     def pause_writing(self) -> None:
         self._can_write.clear()
@@ -217,7 +217,7 @@ class Channel(asyncio.Protocol):
             if circuit is not None:
                 circuit.receive_cell(cell.command, cell.body)
         elif cell.command not in _HARMLESS:
-            raise RemoteProtocolError(f"The relay sent cell {cell.command} to a client.")
+            raise RemoteProtocolError(f"the relay sent cell {cell.command} to a client")
 
     def _plan_padding(self) -> None:
         if self._padding.enabled and not self.closed.done():

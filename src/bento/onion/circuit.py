@@ -146,7 +146,7 @@ class Circuit:
         command = Command.RELAY
         if message.command == RelayCommand.EXTEND2:
             if not self._early_left:
-                raise LocalProtocolError("A circuit can be extended eight times only.")
+                raise LocalProtocolError("a circuit can be extended eight times only")
             self._early_left -= 1
             command = Command.RELAY_EARLY
         body = self._layers.seal(message, self.last_hop if hop is None else hop)
@@ -225,7 +225,7 @@ class Circuit:
             self._next_stream = number % _STREAM_NUMBERS + 1
             if number not in self._streams and number not in self._resolving:
                 return number
-        raise LocalProtocolError("All stream numbers of this circuit are in use.")
+        raise LocalProtocolError("all stream numbers of this circuit are in use")
 
     # -- StreamHost
 
@@ -279,7 +279,7 @@ class Circuit:
         elif command == Command.CREATED2 and self._created and not self._created.done():
             self._created.set_result(body)
         else:
-            self.close(DestroyReason.PROTOCOL, f"Cell {command} makes no sense on a circuit.")
+            self.close(DestroyReason.PROTOCOL, f"cell {command} makes no sense on a circuit")
 
     def link_lost(self, detail: str) -> None:
         """The connection is gone."""
@@ -361,9 +361,9 @@ class Circuit:
             self._room.set()
         elif command == RelayCommand.TRUNCATED:
             reason = data[0] if data else DestroyReason.NONE
-            self.close(DestroyReason.REQUESTED, f"A relay cut the circuit: reason {reason}.")
+            self.close(DestroyReason.REQUESTED, f"a relay cut the circuit: reason {reason}")
         elif command == RelayCommand.DATA:
-            raise RemoteProtocolError("DATA names no stream.")
+            raise RemoteProtocolError("DATA names no stream")
         elif hop == self.last_hop:
             self._answer(command, data)
 
@@ -377,7 +377,7 @@ class Circuit:
         if command in self.on_message:
             self.on_message[command](data)
         elif command in _ANSWERS:
-            raise RemoteProtocolError(f"Relay command {command} answers nothing we asked.")
+            raise RemoteProtocolError(f"relay command {command} answers nothing we asked")
 
     def _incoming(self, message: RelayMessage, hop: int) -> None:
         """BEGIN is for onion services only, and only from the client behind the rendezvous."""
@@ -385,7 +385,7 @@ class Circuit:
             return
         known = self._streams.get(message.stream)
         if known is not None and known.state is not StreamState.HALF_CLOSED:
-            raise RemoteProtocolError("A BEGIN reuses the number of an open stream.")
+            raise RemoteProtocolError("a BEGIN reuses the number of an open stream")
         begin = relay.parse_begin(message.data)
         incoming = IncomingStream(self._new_stream(message.stream), begin)
         if self.streams > MAX_INCOMING_STREAMS:
@@ -413,13 +413,13 @@ async def _in_time(answer: Awaitable[_T], seconds: float) -> _T:
             return await answer
     except TimeoutError as error:
         raise CircuitClosed(
-            DestroyReason.TIMEOUT, remote=True, detail="A relay did not answer in time."
+            DestroyReason.TIMEOUT, remote=True, detail="a relay did not answer in time"
         ) from error
 
 
 def _check_hop(stream: Stream, hop: int) -> None:
     if stream.hop != hop:
-        raise RemoteProtocolError("A hop on the way speaks for a stream of another hop.")
+        raise RemoteProtocolError("a hop on the way speaks for a stream of another hop")
 
 
 def _handshake(target: Target, congestion: VegasParams | None) -> Handshake:
@@ -437,5 +437,5 @@ def _agreed_window(handshake: Handshake, congestion: VegasParams | None) -> Send
     if said is None:
         return None
     if len(said) != 1 or not congestion.accepts_increment(said[0]):
-        raise RemoteProtocolError("The relay wants to acknowledge at an unheard-of pace.")
+        raise RemoteProtocolError("the relay wants to acknowledge at an unheard-of pace")
     return Vegas(congestion, said[0])

@@ -129,7 +129,7 @@ class Vegas:
 
     def acknowledged(self, now: float, *, blocked: bool = False) -> None:
         if not self._checkpoints:
-            raise RemoteProtocolError("The peer acknowledges cells that were not sent.")
+            raise RemoteProtocolError("the peer acknowledges cells that were not sent")
         self._next_update = max(self._next_update - 1, 0)
         self._next_window = max(self._next_window - 1, 0)
         measured = self._measure(int(now * 1e6) - self._checkpoints.popleft())

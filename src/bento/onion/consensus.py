@@ -22,7 +22,7 @@ from bento.onion.netinfo import Address
 
 MAX_RELAYS = 100_000  # the live network has about 8,000
 
-_FAULT = "The directory that tor gave us is not as it should be."
+_FAULT = "the directory that tor gave us is not as it should be"
 
 
 @dataclass(frozen=True, slots=True)

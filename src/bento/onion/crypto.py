@@ -46,7 +46,7 @@ def x25519(private: X25519PrivateKey, public: bytes) -> Secret:
     try:
         return Secret(private.exchange(X25519PublicKey.from_public_bytes(public)))
     except ValueError as error:
-        raise RemoteProtocolError("The peer's X25519 key is not usable.") from error
+        raise RemoteProtocolError("the peer's X25519 key is not usable") from error
 
 
 def hkdf_sha256(seed: bytes, info: bytes, size: int) -> Secret:

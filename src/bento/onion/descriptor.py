@@ -108,7 +108,7 @@ def make(
     Raises LocalProtocolError for too many introduction points, or more clients than fit.
     """
     if len(plan.points) > MAX_INTRODUCTION_POINTS:
-        raise LocalProtocolError("A descriptor holds at most 20 introduction points.")
+        raise LocalProtocolError("a descriptor holds at most 20 introduction points")
     signer = SigningKey(random(32))
     cookie = random(COOKIE_BYTES) if plan.clients else b""
     seal = _Sealer(key, revision, random)
@@ -119,7 +119,7 @@ def make(
     text = outer + b"signature " + _bare(signature) + b"\n"
     if len(text) > MAX_BYTES:
         raise LocalProtocolError(
-            "The descriptor is larger than HSDirs take.", "Authorize fewer clients."
+            "the descriptor is larger than HSDirs take", "authorize fewer clients"
         )
     return text
 

@@ -74,17 +74,17 @@ def read(
 ) -> Descriptor:
     """Opens a descriptor; RemoteProtocolError when a row of the table fails."""
     if len(text) > descriptor.MAX_BYTES:
-        raise RemoteProtocolError("The descriptor is too large.")
+        raise RemoteProtocolError("the descriptor is too large")
     match = _OUTER.fullmatch(text.decode("ascii", "replace"))
     if match is None:
-        raise RemoteProtocolError("The descriptor's outer layer is not in the format.")
+        raise RemoteProtocolError("the descriptor's outer layer is not in the format")
     certificate = _certificate(match[2], CertType.HS_DESCRIPTOR_SIGNING, blinded, now)
     signed = text[: text.rindex(b"signature ")]
     signature = _decode(match[5] + "==")
     if not edcert.signature_is_good(
         certificate.key, descriptor.SIGNATURE_PREFIX + signed, signature
     ):
-        raise RemoteProtocolError("The descriptor is badly signed.")
+        raise RemoteProtocolError("the descriptor is badly signed")
     opener = _Opener(blinded, subcredential, int(match[3]))
     middle = opener(_decode(match[4]), b"", descriptor.SUPERENCRYPTED)
     sealed, cookie = _read_middle(middle, subcredential, client_key)
@@ -99,14 +99,14 @@ class _Opener:
 
     def __call__(self, data: bytes, cookie: bytes, constant: bytes) -> str:
         if len(data) < SALT_BYTES + SHA3_BYTES:
-            raise RemoteProtocolError("A layer of the descriptor is cut short.")
+            raise RemoteProtocolError("a layer of the descriptor is cut short")
         salt, sealed, mac = data[:SALT_BYTES], data[SALT_BYTES:-SHA3_BYTES], data[-SHA3_BYTES:]
         keys = descriptor.layer_keys(
             self._blinded + cookie, self._subcredential, self._revision, salt, constant
         )
         if not same(mac, descriptor.layer_mac(keys, salt, sealed)):
             raise RemoteProtocolError(
-                "A layer of the descriptor does not open.", "It may need client authorization."
+                "a layer of the descriptor does not open", "it may need client authorization"
             )
         return aes_ctr(keys.key, keys.iv).update(sealed).decode("ascii", "replace")
 
@@ -116,7 +116,7 @@ def _read_middle(
 ) -> tuple[bytes, bytes]:
     match = _MIDDLE.fullmatch(text)
     if match is None:
-        raise RemoteProtocolError("The descriptor's middle layer is not in the format.")
+        raise RemoteProtocolError("the descriptor's middle layer is not in the format")
     sealed = _decode(match[3])
     if client_key is None:
         return sealed, b""
@@ -126,16 +126,16 @@ def _read_middle(
         who, iv, cookie = (_decode(word) for word in line.split()[1:])
         if same(who, name) and len(iv) == SALT_BYTES and len(cookie) == COOKIE_BYTES:
             return sealed, aes_ctr(key, iv).update(cookie)
-    raise RemoteProtocolError("This client is not among those the service authorized.")
+    raise RemoteProtocolError("this client is not among those the service authorized")
 
 
 def _read_inner(text: str, revision: int, signer: bytes, now: float) -> Descriptor:
     head, *blocks = re.split(r"(?m)^(?=introduction-point )", text)
     formats = re.search(r"(?m)^create2-formats (.*)$", head)
     if formats is None or "2" not in formats[1].split():
-        raise RemoteProtocolError("The service offers no handshake that we speak.")
+        raise RemoteProtocolError("the service offers no handshake that we speak")
     if len(blocks) > descriptor.MAX_INTRODUCTION_POINTS:
-        raise RemoteProtocolError("The descriptor has too many introduction points.")
+        raise RemoteProtocolError("the descriptor has too many introduction points")
     flow = _FLOW.search(head)
     return Descriptor(
         revision,
@@ -148,22 +148,22 @@ def _read_inner(text: str, revision: int, signer: bytes, now: float) -> Descript
 def _read_point(block: str, signer: bytes, now: float) -> PublishedPoint:
     match = _POINT.match(block)
     if match is None:
-        raise RemoteProtocolError("An introduction point is not in the format.")
-    reader = Reader(_decode(match[1]), "An introduction point")
+        raise RemoteProtocolError("an introduction point is not in the format")
+    reader = Reader(_decode(match[1]), "an introduction point")
     specifiers = linkspec.read(reader)
     reader.end()
     auth = _certificate(match[3], CertType.HS_INTRO_AUTH, signer, now)
     _certificate(match[5], CertType.HS_INTRO_ENCRYPTION, signer, now)
     onion_key, encryption_key = _decode(match[2]), _decode(match[4])
     if len(onion_key) != 32 or len(encryption_key) != 32:
-        raise RemoteProtocolError("An introduction point has a key of a wrong size.")
+        raise RemoteProtocolError("an introduction point has a key of a wrong size")
     return PublishedPoint(linkspec.target(specifiers, onion_key), auth.key, encryption_key)
 
 
 def _certificate(text: str, kind: CertType, signer: bytes, now: float) -> edcert.EdCert:
     certificate = edcert.parse(_decode(text))
     if certificate.kind != kind:
-        raise RemoteProtocolError("A certificate of the descriptor is of another type.")
+        raise RemoteProtocolError("a certificate of the descriptor is of another type")
     certificate.check(signer, now)
     return certificate
 
@@ -173,4 +173,4 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RemoteProtocolError("The descriptor has bad base64.") from error
+        raise RemoteProtocolError("the descriptor has bad base64") from error

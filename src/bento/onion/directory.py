@@ -44,7 +44,7 @@ class Directory:
         for relay in self.relays:
             if relay.fingerprint == wanted:
                 return relay
-        raise TorError("That relay is not in the consensus.")
+        raise TorError("that relay is not in the consensus")
 
     def choose_path(
         self,
@@ -74,7 +74,7 @@ class Directory:
                 taken = [last] if last is not None else []
                 if _fits(relay, taken, avoid, strict=strict):
                     return relay
-        raise TorError("Tor has no guard that can be used.", "Wait until tor has bootstrapped.")
+        raise TorError("tor has no guard that can be used", "wait until tor has bootstrapped")
 
     def _middle(
         self, path: Sequence[Relay], avoid: Collection[bytes], flags: Collection[str]
@@ -89,7 +89,7 @@ class Directory:
             if choice:
                 weights = [max(relay.bandwidth, 1) for relay in choice]
                 return random.SystemRandom().choices(choice, weights)[0]
-        raise TorError("The network has no relay left for this path.")
+        raise TorError("the network has no relay left for this path")
 
 
 def _fits(relay: Relay, path: Collection[Relay], avoid: Collection[bytes], *, strict: bool) -> bool:

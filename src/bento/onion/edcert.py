@@ -51,9 +51,9 @@ class EdCert:
     def check(self, signer: bytes, now: float) -> None:
         """RemoteProtocolError unless `signer` signed it and it is not past its hour at `now`."""
         if now > self.expires:
-            raise RemoteProtocolError("A certificate has expired.", "Check the clock.")
+            raise RemoteProtocolError("a certificate has expired", "check the clock")
         if not signature_is_good(signer, self.signed, self.signature):
-            raise RemoteProtocolError("A certificate is badly signed.")
+            raise RemoteProtocolError("a certificate is badly signed")
 
 
 def signature_is_good(key: bytes, message: bytes, signature: bytes) -> bool:
@@ -67,9 +67,9 @@ def signature_is_good(key: bytes, message: bytes, signature: bytes) -> bool:
 
 def parse(data: bytes) -> EdCert:
     """Reads one certificate; RemoteProtocolError for anything not exactly in the format."""
-    reader = Reader(data, "An Ed25519 certificate")
+    reader = Reader(data, "an Ed25519 certificate")
     if reader.uint(1) != _VERSION:
-        raise RemoteProtocolError("An Ed25519 certificate has an unknown version.")
+        raise RemoteProtocolError("an Ed25519 certificate has an unknown version")
     kind = reader.uint(1)
     expires = reader.uint(4) * SECONDS_PER_HOUR
     key_type = reader.uint(1)
@@ -80,10 +80,10 @@ def parse(data: bytes) -> EdCert:
         body = reader.take(length)
         if extension == _SIGNED_WITH_KEY:
             if signer is not None or length != KEY_BYTES:
-                raise RemoteProtocolError("A certificate names its signing key wrongly.")
+                raise RemoteProtocolError("a certificate names its signing key wrongly")
             signer = body
         elif flags & _AFFECTS_VALIDATION:
-            raise RemoteProtocolError("A certificate has a critical extension we do not know.")
+            raise RemoteProtocolError("a certificate has a critical extension we do not know")
     signed = data[: reader.position]
     signature = reader.take(SIGNATURE_BYTES)
     reader.end()

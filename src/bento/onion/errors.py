@@ -21,7 +21,7 @@ class CircuitClosed(TorError):
 
     def __init__(self, reason: int, *, remote: bool, detail: str = "") -> None:
         where = "by a relay" if remote else "here"
-        super().__init__(detail or f"The circuit was closed {where}: {destroy_name(reason)}.")
+        super().__init__(detail or f"the circuit was closed {where}: {destroy_name(reason)}")
         self.reason = reason
         self.remote = remote
 
@@ -30,15 +30,15 @@ class StreamEnded(TorError):
     """A stream ended in another way than by being done."""
 
     def __init__(self, reason: int) -> None:
-        super().__init__(f"The stream ended: {end_name(reason)}.", _HINTS.get(reason, ""))
+        super().__init__(f"the stream ended: {end_name(reason)}", _HINTS.get(reason, ""))
         self.reason = reason
 
 
 _HINTS: dict[int, str] = {
-    EndReason.EXITPOLICY: "This relay does not connect there; choose another.",
-    EndReason.RESOLVEFAILED: "The name does not resolve.",
-    EndReason.CONNECTREFUSED: "Nobody listens there.",
-    EndReason.NOTDIRECTORY: "This relay serves no directory.",
+    EndReason.EXITPOLICY: "this relay does not connect there; choose another",
+    EndReason.RESOLVEFAILED: "the name does not resolve",
+    EndReason.CONNECTREFUSED: "nobody listens there",
+    EndReason.NOTDIRECTORY: "this relay serves no directory",
 }
 
 

@@ -52,16 +52,16 @@ class Rendezvous:
 def parse(data: bytes) -> Rendezvous:
     """Reads a record; RemoteProtocolError for anything not exactly in the format."""
     if len(data) > MAX_BYTES:
-        raise RemoteProtocolError("The rendezvous record is too large.")
-    reader = Reader(data, "The rendezvous record")
+        raise RemoteProtocolError("the rendezvous record is too large")
+    reader = Reader(data, "the rendezvous record")
     if reader.uint(1) != _VERSION:
-        raise RemoteProtocolError("The rendezvous record is of an unknown version.")
+        raise RemoteProtocolError("the rendezvous record is of an unknown version")
     flags = reader.uint(1)
     if flags & ~_CONGESTION_CONTROL:
-        raise RemoteProtocolError("The rendezvous record has unknown flags.")
+        raise RemoteProtocolError("the rendezvous record has unknown flags")
     cookie = Secret(reader.take(COOKIE_BYTES))
     client, shared, encryption, auth, onion = (reader.take(_KEY_BYTES) for _ in range(5))
-    inner = Reader(reader.vector(2), "The rendezvous point")
+    inner = Reader(reader.vector(2), "the rendezvous point")
     reader.end()
     specifiers = linkspec.read(inner)
     inner.end()

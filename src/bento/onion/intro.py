@@ -76,7 +76,7 @@ class CookieMemory:
                 break
             del self._seen[oldest]
         if digest in self._seen:
-            raise Replayed("A rendezvous cookie was used twice.")
+            raise Replayed("a rendezvous cookie was used twice")
         self._seen[digest] = now
 
 
@@ -142,11 +142,11 @@ class IntroductionPoint:
         now: float,
     ) -> Rendezvous:
         """Who waits where. RemoteProtocolError when a check fails, Replayed for rows 3 and 7."""
-        reader = Reader(message, "An INTRODUCE2 message")
+        reader = Reader(message, "an INTRODUCE2 message")
         if any(reader.take(_LEGACY_KEY_ID_BYTES)) or reader.uint(1) != _AUTH_KEY_ED25519:
-            raise RemoteProtocolError("An INTRODUCE2 is not of the third version.")
+            raise RemoteProtocolError("an INTRODUCE2 is not of the third version")
         if not same(reader.vector(2), self.keys.auth_key):
-            raise RemoteProtocolError("An INTRODUCE2 is for another introduction point.")
+            raise RemoteProtocolError("an INTRODUCE2 is for another introduction point")
         _skip_extensions(reader)
         client = reader.take(X25519_BYTES)
         sealed = reader.take(max(reader.left - SHA3_BYTES, 0))
@@ -161,7 +161,7 @@ class IntroductionPoint:
     def _note(self, sealed: bytes) -> None:
         digest = hashlib.sha256(sealed).digest()
         if digest in self._seen:
-            raise Replayed("An INTRODUCE2 was sent twice.")
+            raise Replayed("an INTRODUCE2 was sent twice")
         self._seen.add(digest)
         self._left -= 1
 
@@ -173,18 +173,18 @@ def _unseal(
         keys = hs_ntor.introduction_keys(share, subcredential)
         if same(mac_sha3(keys.authenticate, said), mac):
             return aes_ctr(keys.encrypt).update(sealed)
-    raise RemoteProtocolError("An INTRODUCE2 does not open.")
+    raise RemoteProtocolError("an INTRODUCE2 does not open")
 
 
 def _parse_plain(plain: bytes, share: ClientShare) -> Rendezvous:
-    reader = Reader(plain, "The sealed part of an INTRODUCE2")
+    reader = Reader(plain, "the sealed part of an INTRODUCE2")
     cookie = Secret(reader.take(COOKIE_BYTES))
     extensions = _read_extensions(reader)
     if reader.uint(1) != _ONION_KEY_NTOR:
-        raise RemoteProtocolError("The rendezvous point's key is of an unknown type.")
+        raise RemoteProtocolError("the rendezvous point's key is of an unknown type")
     onion_key = reader.vector(2)
     if len(onion_key) != X25519_BYTES:
-        raise RemoteProtocolError("The rendezvous point's key has a wrong size.")
+        raise RemoteProtocolError("the rendezvous point's key has a wrong size")
     specifiers = linkspec.read(reader)  # what follows is padding
     target = linkspec.target(specifiers, onion_key)
     return Rendezvous(cookie, target, share, _EXTENSION_CONGESTION in extensions)

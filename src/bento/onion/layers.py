@@ -102,7 +102,7 @@ class Hop:
         """A SENDME came: RemoteProtocolError unless it proves the cell we wait for."""
         digest = relay.parse_sendme(data)
         if not self._awaited or not same(self._awaited.popleft(), digest):
-            raise RemoteProtocolError("A SENDME does not prove the cells it acknowledges.")
+            raise RemoteProtocolError("a SENDME does not prove the cells it acknowledges")
         self.window.acknowledged(now, blocked=blocked)
 
     def open_run(self, bodies: bytes, count: int) -> tuple[list[RelayMessage], list[bytes]] | None:
@@ -173,7 +173,7 @@ class Layers:
     def open(self, bodies: bytes) -> list[Opened]:
         """Opens a run of bodies; RemoteProtocolError when one is from no hop of ours."""
         if not self.hops:
-            raise RemoteProtocolError("A relay cell came before the circuit was made.")
+            raise RemoteProtocolError("a relay cell came before the circuit was made")
         found: list[Opened] = []
         last = len(self.hops) - 1
         for index, hop in enumerate(self.hops):
@@ -210,7 +210,7 @@ def _open_last(hop: Hop, index: int, bodies: bytes) -> Opened:
     for start in range(0, count * BODY_BYTES, BODY_BYTES):
         opened = hop.open_one(bodies[start : start + BODY_BYTES])
         if opened is None:
-            raise RemoteProtocolError("A relay cell is from no hop of its circuit.")
+            raise RemoteProtocolError("a relay cell is from no hop of its circuit")
         messages.append(opened[0])
         if opened[1]:
             points.append(opened[1])

@@ -78,23 +78,23 @@ class LinkHandshake:
 
     def _receive(self, cell: Cell | RelayRun) -> bytes:
         if isinstance(cell, RelayRun):
-            raise RemoteProtocolError("The relay sent circuit cells before its handshake was done.")
+            raise RemoteProtocolError("the relay sent circuit cells before its handshake was done")
         if cell.command in _PADDING_COMMANDS and self.state is not LinkState.VERSIONS:
             return b""
         handler = _TRANSITIONS.get((self.state, cell.command))
         if handler is None:
             raise RemoteProtocolError(
-                f"The relay sent cell {cell.command} while {self.state.name} was due."
+                f"the relay sent cell {cell.command} while {self.state.name} was due"
             )
         if cell.circuit:
-            raise RemoteProtocolError("A handshake cell names a circuit.")
+            raise RemoteProtocolError("a handshake cell names a circuit")
         return handler(self, cell.body)
 
     def _versions(self, body: bytes) -> bytes:
         common = (cells.parse_versions(body) & set(cells.LINK_VERSIONS_OFFERED)) or frozenset()
         self.version = max(common, default=0)
         if self.version not in cells.LINK_VERSIONS_SPOKEN:
-            raise RemoteProtocolError("The relay speaks no link protocol that we speak (4, 5).")
+            raise RemoteProtocolError("the relay speaks no link protocol that we speak (4, 5)")
         self.state = LinkState.CERTS
         return b""
 
@@ -104,7 +104,7 @@ class LinkHandshake:
         return cells.pack(0, Command.NETINFO, netinfo.pack_for_client(self._peer))
 
     def _challenge(self, body: bytes) -> bytes:
-        reader = Reader(body, "The AUTH_CHALLENGE cell")
+        reader = Reader(body, "the AUTH_CHALLENGE cell")
         reader.take(_CHALLENGE_BYTES)
         reader.take(2 * reader.uint(2))
         self.state = LinkState.NETINFO

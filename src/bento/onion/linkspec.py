@@ -57,11 +57,11 @@ def read(reader: Reader) -> tuple[Specifier, ...]:
     """Reads packed specifiers from `reader`; known types must have their size."""
     count = reader.uint(1)
     if count > _MAX:
-        raise RemoteProtocolError(f"A relay is described by {count} link specifiers.")
+        raise RemoteProtocolError(f"a relay is described by {count} link specifiers")
     rows = tuple((reader.uint(1), reader.vector(1)) for _ in range(count))
     for kind, body in rows:
         if kind in _BYTES and len(body) != _BYTES[kind]:
-            raise RemoteProtocolError("A link specifier has the wrong size.")
+            raise RemoteProtocolError("a link specifier has the wrong size")
     return rows
 
 
@@ -70,10 +70,10 @@ def target(specifiers: tuple[Specifier, ...], onion_key: bytes) -> Target:
     found: dict[int, bytes] = {}
     for kind, body in specifiers:
         if kind in _BYTES and kind in found:
-            raise RemoteProtocolError("Link specifiers name two relays.")
+            raise RemoteProtocolError("link specifiers name two relays")
         found[kind] = body
     if not (IPV4 in found or IPV6 in found) or RSA not in found or ED25519 not in found:
-        raise RemoteProtocolError("Link specifiers do not say which relay is meant.")
+        raise RemoteProtocolError("link specifiers do not say which relay is meant")
     return Target(RelayIdentity(found[RSA], found[ED25519]), onion_key, specifiers)
 
 

@@ -30,7 +30,7 @@ class Netinfo:
 
 def parse(body: bytes) -> Netinfo:
     """Reads a NETINFO body; the rest of the fixed cell is padding."""
-    reader = Reader(body, "The NETINFO cell")
+    reader = Reader(body, "the NETINFO cell")
     timestamp = reader.uint(4)
     seen_as = _address(reader)
     own = [_address(reader) for _ in range(reader.uint(1))]

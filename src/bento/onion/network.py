@@ -66,7 +66,7 @@ class Network:
                 return await self._build(link, [*(r.target for r in path), end], wish)
             except (CircuitClosed, LinkClosed) as error:
                 failure = error
-        raise failure or TorError("No circuit could be made.")
+        raise failure or TorError("no circuit could be made")
 
     async def exit_circuit(self, last: Relay) -> Circuit:
         """Three hops to `last`, with congestion control when it can."""
@@ -99,7 +99,7 @@ class Network:
                 try:
                     guard = known.choose_path(1, avoid=refused)[0]
                 except TorError as error:
-                    raise LinkClosed("No guard can be reached.") from error
+                    raise LinkClosed("no guard can be reached") from error
                 link = self._links.get(guard.identity.rsa)
                 if link is not None and not link.closed.done():
                     return link, guard

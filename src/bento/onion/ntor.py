@@ -41,7 +41,7 @@ class NtorClient:
 
     def finish(self, reply: bytes) -> HopKeys:
         """The keys of the hop; RemoteProtocolError unless the right relay answered."""
-        reader = Reader(reply, "The ntor reply")
+        reader = Reader(reply, "the ntor reply")
         theirs, auth = reader.take(X25519_BYTES), reader.take(_AUTH_BYTES)
         reader.end()
         bound = self._onion_key + self._public + theirs + _PROTOCOL
@@ -51,7 +51,7 @@ class NtorClient:
         verify = _tweak(secret, b":verify")
         said = self._id + self._onion_key + theirs + self._public + _PROTOCOL + b"Server"
         if not same(auth, _tweak(verify + said, b":mac")):
-            raise RemoteProtocolError("The relay did not prove that it holds its onion key.")
+            raise RemoteProtocolError("the relay did not prove that it holds its onion key")
         seed = _tweak(secret, b":key_extract")
         stream = hkdf_sha256(seed, _PROTOCOL + b":key_expand", keys.TOR1.total)
         return keys.cut(stream, keys.TOR1)

@@ -55,7 +55,7 @@ def pack_extensions(extensions: Mapping[int, bytes]) -> bytes:
 
 def parse_extensions(data: bytes) -> dict[int, bytes]:
     """Extensions by type; the first of a type counts. RemoteProtocolError when malformed."""
-    reader = Reader(data, "The ntor-v3 message")
+    reader = Reader(data, "the ntor-v3 message")
     found: dict[int, bytes] = {}
     for _ in range(reader.uint(1)):
         kind, body = reader.uint(1), reader.vector(1)
@@ -97,7 +97,7 @@ class Ntor3Client:
 
     def finish_stream(self, reply: bytes, size: int) -> bytes:
         """The first `size` bytes of the agreed key stream."""
-        reader = Reader(reply, "The ntor-v3 reply")
+        reader = Reader(reply, "the ntor-v3 reply")
         theirs, auth, sealed = (
             reader.take(X25519_BYTES),
             reader.take(SHA3_BYTES),
@@ -116,7 +116,7 @@ class Ntor3Client:
         verify = _hash(b":verify", secret)
         said = verify + who + theirs + self._public + self._mac + encapsulate(sealed)
         if not same(auth, _hash(b":auth_final", said + _PROTOCOL + b"Server")):
-            raise RemoteProtocolError("The relay did not prove that it holds its onion key.")
+            raise RemoteProtocolError("the relay did not prove that it holds its onion key")
         stream = _stream(b":kdf_final", _hash(b":key_seed", secret), _KEY_BYTES + size)
         self.answer = aes_ctr(stream[:_KEY_BYTES]).update(sealed)
         return stream[_KEY_BYTES:]

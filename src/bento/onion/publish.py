@@ -38,7 +38,7 @@ async def publish(network: Network, text: bytes, relays: list[Relay]) -> list[Up
                 async with asyncio.timeout(UPLOAD_SECONDS):
                     await _upload(network, text, relay)
             except TimeoutError:
-                return Upload(relay, "It did not answer in time.")
+                return Upload(relay, "it did not answer in time")
             except BentoError as error:
                 return Upload(relay, error.detail)
             return Upload(relay, "")
@@ -60,6 +60,6 @@ async def _upload(network: Network, text: bytes, relay: Relay) -> None:
         status = _STATUS.match(answer)
         if status is None or status[1] != b"200":
             said = status[1].decode() if status else "nothing"
-            raise TorError(f"The HSDir answered {said}.")
+            raise TorError(f"the HSDir answered {said}")
     finally:
         circuit.close()

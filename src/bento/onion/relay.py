@@ -118,7 +118,7 @@ def parse_bodies(bodies: bytes) -> list[RelayMessage]:
         if size < MAX_DATA:
             data = data[:size]
         elif size > MAX_DATA:
-            raise RemoteProtocolError("A relay cell claims more data than it can hold.")
+            raise RemoteProtocolError("a relay cell claims more data than it can hold")
         messages.append(RelayMessage(command, stream, data))
     return messages
 
@@ -136,7 +136,7 @@ def pack_create2(handshake_type: int, skin: bytes) -> bytes:
 
 def parse_created2(data: bytes) -> Created:
     """CREATED2 is padded to the cell, EXTENDED2 is not: the length inside decides."""
-    return Created(Reader(data, "The reply to a circuit extension").vector(2))
+    return Created(Reader(data, "the reply to a circuit extension").vector(2))
 
 
 def pack_begin(host: str, port: int, flags: int = 0) -> bytes:
@@ -144,7 +144,7 @@ def pack_begin(host: str, port: int, flags: int = 0) -> bytes:
     where = f"[{host}]" if ":" in host else host
     text = f"{where}:{port}".encode("ascii", "strict")
     if not 0 < port < 0x10000 or b"\0" in text or len(text) > MAX_DATA - 5:
-        raise LocalProtocolError("That is no host and port a stream could go to.")
+        raise LocalProtocolError("that is no host and port a stream could go to")
     return text + b"\0" + flags.to_bytes(4, "big")
 
 
@@ -162,10 +162,10 @@ def parse_begin(data: bytes) -> Begin:
     text, zero, rest = data.partition(b"\0")
     host, colon, port = text.rpartition(b":")
     if not zero or not colon or not port.isdigit() or len(port) > 5 or not text.isascii():
-        raise RemoteProtocolError("A BEGIN names no host and port.")
+        raise RemoteProtocolError("a BEGIN names no host and port")
     number = int(port)
     if not 0 < number < 0x10000:
-        raise RemoteProtocolError("A BEGIN names no port.")
+        raise RemoteProtocolError("a BEGIN names no port")
     flags = int.from_bytes(rest[:4], "big") if len(rest) >= 4 else 0
     return Begin(host.decode("ascii").strip("[]"), number, flags)
 
@@ -182,14 +182,14 @@ def parse_connected(data: bytes) -> Connected:
     """Body of CONNECTED: empty, or IPv4 and TTL, or four zeros, 6, IPv6 and TTL (tor-spec 6.2)."""
     if not data:
         return Connected(None, None)
-    reader = Reader(data, "The CONNECTED message")
+    reader = Reader(data, "the CONNECTED message")
     first = reader.take(4)
     if any(first):
         address: Address = ipaddress.IPv4Address(first)
     elif reader.left and reader.uint(1) == 6:
         address = ipaddress.IPv6Address(reader.take(16))
     else:
-        raise RemoteProtocolError("The CONNECTED message has an address of an unknown kind.")
+        raise RemoteProtocolError("the CONNECTED message has an address of an unknown kind")
     return Connected(address, reader.uint(4) if reader.left >= 4 else None)
 
 
@@ -213,12 +213,12 @@ def pack_sendme(digest: bytes) -> bytes:
 
 def parse_sendme(data: bytes) -> bytes:
     """The digest a circuit-level SENDME proves; version 0, which proves nothing, is refused."""
-    reader = Reader(data, "The SENDME message")
+    reader = Reader(data, "the SENDME message")
     if reader.uint(1) != _SENDME_VERSION:
-        raise RemoteProtocolError("The SENDME message is of an unknown version.")
+        raise RemoteProtocolError("the SENDME message is of an unknown version")
     digest = reader.vector(2)
     if len(digest) != SENDME_DIGEST_BYTES:
-        raise RemoteProtocolError("The SENDME message has a digest of the wrong size.")
+        raise RemoteProtocolError("the SENDME message has a digest of the wrong size")
     return digest
 
 
@@ -232,15 +232,15 @@ def pack_xon(kilobytes_per_second: int = 0) -> bytes:
 
 
 def parse_xoff(data: bytes) -> None:
-    if Reader(data, "The XOFF message").uint(1) != _FLOW_VERSION:
-        raise RemoteProtocolError("The XOFF message is of an unknown version.")
+    if Reader(data, "the XOFF message").uint(1) != _FLOW_VERSION:
+        raise RemoteProtocolError("the XOFF message is of an unknown version")
 
 
 def parse_xon(data: bytes) -> int:
     """The advised rate in kB/s; 0 is no limit."""
-    reader = Reader(data, "The XON message")
+    reader = Reader(data, "the XON message")
     if reader.uint(1) != _FLOW_VERSION:
-        raise RemoteProtocolError("The XON message is of an unknown version.")
+        raise RemoteProtocolError("the XON message is of an unknown version")
     return reader.uint(4)
 
 
@@ -260,13 +260,13 @@ _ADDRESS_BYTES = {_IPV4: 4, _IPV6: 16}
 
 def parse_resolved(data: bytes) -> list[Answer]:
     """Body of RESOLVED (tor-spec 6.4): type, length, value, TTL, as often as they fit."""
-    reader = Reader(data, "The RESOLVED message")
+    reader = Reader(data, "the RESOLVED message")
     answers: list[Answer] = []
     while reader.left:
         kind, value, ttl = reader.uint(1), reader.vector(1), reader.uint(4)
         if kind in _ADDRESS_BYTES:
             if len(value) != _ADDRESS_BYTES[kind]:
-                raise RemoteProtocolError("The RESOLVED message has an address of a wrong size.")
+                raise RemoteProtocolError("the RESOLVED message has an address of a wrong size")
             answers.append(Answer(ipaddress.ip_address(value), None, ttl))
         elif kind == _NAME:
             answers.append(Answer(None, value.decode("ascii", "replace"), ttl))

@@ -80,7 +80,7 @@ class OnionService:
         self.counters = ServiceCounters()
         self._options = options or ServiceOptions()
         if not 0 < self._options.points <= descriptor.MAX_INTRODUCTION_POINTS:
-            raise LocalProtocolError("A service has 1 to 20 introduction points.")
+            raise LocalProtocolError("a service has 1 to 20 introduction points")
         self._identity = identity
         self._network = network
         self._on_client = on_client

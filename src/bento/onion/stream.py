@@ -108,7 +108,7 @@ class Stream:
             parts.append(data)
             size += len(data)
             if size > limit:
-                raise RemoteProtocolError(f"The peer sent more than {limit} bytes.")
+                raise RemoteProtocolError(f"the peer sent more than {limit} bytes")
         return b"".join(parts)
 
     async def write(self, data: bytes) -> None:
@@ -150,7 +150,7 @@ class Stream:
             return
         handler = _HANDLERS.get(message.command)
         if handler is None:
-            raise RemoteProtocolError(f"Relay command {message.command} names a stream.")
+            raise RemoteProtocolError(f"relay command {message.command} names a stream")
         handler(self, message.data)
 
     def receive_data(self, chunks: list[bytes]) -> None:
@@ -226,7 +226,7 @@ class Stream:
     def _on_connected(self, data: bytes) -> None:
         said = relay.parse_connected(data)
         if self.state is StreamState.OPEN:
-            raise RemoteProtocolError("A stream was connected twice.")
+            raise RemoteProtocolError("a stream was connected twice")
         if self.state is StreamState.OPENING:
             self.state = StreamState.OPEN
             self.connected.set_result(said)
@@ -244,20 +244,20 @@ class Stream:
 
     def _on_sendme(self, data: bytes) -> None:
         if self._send is None:
-            raise RemoteProtocolError("A stream without windows was acknowledged.")
+            raise RemoteProtocolError("a stream without windows was acknowledged")
         self._send.acknowledged(self._circuit.now())
         self._writable.set()
 
     def _on_xoff(self, data: bytes) -> None:
         relay.parse_xoff(data)
         if self._send is not None or self._stopped:
-            raise RemoteProtocolError("An XOFF came that makes no sense.")
+            raise RemoteProtocolError("an XOFF came that makes no sense")
         self._stopped = True
 
     def _on_xon(self, data: bytes) -> None:
         rate = relay.parse_xon(data)
         if self._send is not None:
-            raise RemoteProtocolError("An XON came on a stream with windows.")
+            raise RemoteProtocolError("an XON came on a stream with windows")
         self._stopped = False
         self._pace.set_rate(rate, self._circuit.now())
         self._writable.set()
@@ -296,6 +296,6 @@ class IncomingStream:
 
     def _take(self) -> Stream:
         if self._stream is None:
-            raise LocalProtocolError("An incoming stream was answered twice.")
+            raise LocalProtocolError("an incoming stream was answered twice")
         stream, self._stream = self._stream, None
         return stream

@@ -58,7 +58,7 @@ class FixedWindow:
 
     def acknowledged(self, now: float, *, blocked: bool = False) -> None:
         if self._room + self.increment > self._start:
-            raise RemoteProtocolError("The peer acknowledges cells that were not sent.")
+            raise RemoteProtocolError("the peer acknowledges cells that were not sent")
         self._room += self.increment
 
 
@@ -74,7 +74,7 @@ class ReceiveWindow:
         """RemoteProtocolError when the peer sends more than we allowed."""
         self._left -= cells
         if self._left < 0:
-            raise RemoteProtocolError("The peer sends more than the stream's window allows.")
+            raise RemoteProtocolError("the peer sends more than the stream's window allows")
 
     def consumed(self, cells: int) -> int:
         """The application took `cells`; how many acknowledgements are due."""

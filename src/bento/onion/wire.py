@@ -22,7 +22,7 @@ class Reader:
         """The next `count` bytes; RemoteProtocolError when there are fewer."""
         start, stop = self._at, self._at + count
         if stop > len(self._data):
-            raise RemoteProtocolError(f"{self._what} is cut short.")
+            raise RemoteProtocolError(f"{self._what} is cut short")
         self._at = stop
         return self._data[start:stop]
 
@@ -49,11 +49,11 @@ class Reader:
     def end(self) -> None:
         """RemoteProtocolError when something is left over."""
         if self._at != len(self._data):
-            raise RemoteProtocolError(f"{self._what} has bytes after its end.")
+            raise RemoteProtocolError(f"{self._what} has bytes after its end")
 
 
 def vector(data: bytes, length_width: int) -> bytes:
     """`data` after its own length; LocalProtocolError when it does not fit."""
     if len(data) >= 1 << (8 * length_width):
-        raise LocalProtocolError(f"{len(data)} bytes do not fit a {length_width}-byte length.")
+        raise LocalProtocolError(f"{len(data)} bytes do not fit a {length_width}-byte length")
     return len(data).to_bytes(length_width, "big") + data

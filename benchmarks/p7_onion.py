@@ -1,0 +1,262 @@
+"""P7: CPU time per megabyte that `onion/` needs, beside C-tor's client on the very same path.
+
+A private network; one file of 30 MB fetched in turns over the same three relays, by our library and
+by a C-tor whose circuit and stream are set by its control port. Counted is the CPU time of the
+client alone: this process, or that tor. A second figure does the same for an onion service that
+sends: ours (this process), and C-tor's own (that tor), to the same C-tor client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bento.onion import rendezvous
+from bento.onion.blinding import OnionIdentity
+from bento.onion.channel import Channel
+from bento.onion.congestion import PathKind, VegasParams
+from bento.onion.consensus import Relay
+from bento.onion.directory import Directory, load
+from bento.onion.handover import Rendezvous
+from bento.onion.network import Network
+from bento.onion.service import OnionService
+from bento.tor.control_codec import Event
+from bento.tor.controller import Controller
+from benchmarks.figures import Figure
+from tests.onion.network import SOCKS_PORT, Node, PrivateNetwork
+from tests.onion.serving import Server, control_of, socks
+
+SIZE = 30_000_000
+SERVICE_SIZE = 10_000_000
+ROUNDS = 5
+GOAL = 1.3
+_PORT = 8097
+
+
+def measure() -> Iterator[Figure]:
+    kept = os.environ.get("BENTO_ONION_NETWORK")
+    with tempfile.TemporaryDirectory(prefix="bento-p7-") as folder:
+        network = PrivateNetwork(Path(kept or folder))
+        web = multiprocessing.get_context("spawn").Process(
+            target=_web, args=(network.web,), daemon=True
+        )
+        web.start()
+        try:
+            if not kept:
+                network.start()
+            yield from asyncio.run(_figures(network))
+        finally:
+            web.terminate()
+            web.join()
+            if not kept:
+                network.stop()
+
+
+async def _figures(network: PrivateNetwork) -> list[Figure]:
+    async with await control_of(network["c0"].control_socket) as control:
+        known = await load(control)
+        guard = known.guards[0]
+        last = next(r for r in known.relays if r.nickname.startswith("x") and r != guard)
+        path = known.choose_path(3, last, guard=guard)
+        client = await _compare(
+            lambda: _ours(network, path, known),
+            lambda: _c_tors(network, path, control),
+            SIZE,
+        )
+    return [
+        _figure("exit stream, receiving", client),
+        _figure("onion service, sending", await _services(network)),
+    ]
+
+
+def _figure(what: str, milliseconds: tuple[float, float]) -> Figure:
+    ours, theirs = milliseconds
+    return Figure("P7", ours, "ms/MB", theirs, GOAL, what=f"{what}: CPU per MB beside C-tor's")
+
+
+async def _compare(
+    ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]], size: int
+) -> tuple[float, float]:
+    """Medians of CPU milliseconds per megabyte, taken in turns."""
+    rows: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for row, run in zip(rows, (ours, theirs), strict=True):
+            row.append(1000 * await run() / (size / 1e6))
+    return statistics.median(rows[0]), statistics.median(rows[1])
+
+
+# -- the client side
+
+
+async def _ours(network: PrivateNetwork, path: list[Relay], known: Directory) -> float:
+    address, port = path[0].addresses[0]
+    began = time.process_time()
+    link = await Channel.connect(str(address), port, path[0].identity)
+    vegas = VegasParams.from_consensus(known.consensus.parameters, PathKind.EXIT)
+    circuit = await link.new_circuit().build([r.target for r in path], vegas)
+    stream = await circuit.open_stream(network.web, _PORT)
+    await stream.write(b"get %d\n" % SIZE)
+    count = 0
+    while data := await stream.read():
+        count += len(data)
+    await link.close()
+    assert count == SIZE
+    return time.process_time() - began
+
+
+async def _c_tors(network: PrivateNetwork, path: list[Relay], control: Controller) -> float:
+    node = network["c0"]
+    began = node.cpu_seconds()
+    async with _circuit(control, path) as circuit_id:
+        attached = asyncio.get_running_loop().create_future()
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def attach(stream_id: str) -> None:
+            await control.command(f"ATTACHSTREAM {stream_id} {circuit_id}")
+            attached.set_result(None)
+
+        def on_stream(event: Event) -> None:
+            if event.positional[1] == "NEW" and not tasks:
+                tasks.add(asyncio.ensure_future(attach(event.positional[0])))
+
+        heard = await control.subscribe({"STREAM"}, on_stream)
+        await control.set_conf(("__LeaveStreamsUnattached", "1"))
+        try:
+            count = await _drain(node, network.web, _PORT, SIZE)
+        finally:
+            await control.set_conf(("__LeaveStreamsUnattached", "0"))
+            await heard.cancel()
+    assert count == SIZE
+    return node.cpu_seconds() - began
+
+
+async def _drain(proxy: Node, host: str, port: int, size: int, user: str = "p7") -> int:
+    reader, writer = await socks((proxy.address, SOCKS_PORT), host, port, user)
+    writer.write(b"get %d\n" % size)
+    count = 0
+    while data := await reader.read(1 << 18):
+        count += len(data)
+    writer.close()
+    return count
+
+
+@asynccontextmanager
+async def _circuit(control: Controller, path: list[Relay]) -> AsyncIterator[str]:
+    built: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    wanted: list[str] = []
+
+    def on_circuit(event: Event) -> None:
+        if wanted and event.positional[:2] == [wanted[0], "BUILT"] and not built.done():
+            built.set_result(None)
+
+    heard = await control.subscribe({"CIRC"}, on_circuit)
+    reply = await control.command(
+        "EXTENDCIRCUIT 0 " + ",".join("$" + relay.fingerprint for relay in path)
+    )
+    wanted.append(reply.text.split()[-1])
+    await built
+    try:
+        yield wanted[0]
+    finally:
+        await heard.cancel()
+        await control.command(f"CLOSECIRCUIT {wanted[0]}")
+
+
+# -- the service side
+
+
+async def _services(network: PrivateNetwork) -> tuple[float, float]:
+    client, node = network["c0"], network["c1"]
+    async with await control_of(node.control_socket) as control:
+        net = Network(control)
+        server, tasks = Server(), []
+
+        def join(record: Rendezvous) -> None:
+            tasks.append(
+                asyncio.ensure_future(
+                    rendezvous.join(net, record, server, sendme_increment=service.sendme_increment)
+                )
+            )
+
+        service = OnionService(OnionIdentity.generate(), net, join)
+        await service.start()
+        await service.published()
+        reply = await control.command(
+            f"ADD_ONION NEW:ED25519-V3 Flags=DiscardPK Port=80,{network.web}:{_PORT}"
+        )
+        theirs = next(
+            line.partition("=")[2] for line in reply.lines if line.startswith("ServiceID=")
+        )
+        await _reachable(client, theirs)
+
+        async def ours_once() -> float:
+            return await _one(client, service.address, time.process_time)
+
+        async def theirs_once() -> float:
+            return await _one(client, theirs, node.cpu_seconds)
+
+        # The bytes are made and counted in this process too: both runs pay for the counting in
+        # `_drain`, so it is taken off ours.
+        overhead = await _drain_cost(network)
+        ours, reference = await _compare(ours_once, theirs_once, SERVICE_SIZE)
+        await control.command(f"DEL_ONION {theirs}")
+        await service.close()
+        await net.close()
+        return ours - overhead, reference
+
+
+async def _one(client: Node, address: str, clock: Callable[[], float]) -> float:
+    began = clock()
+    count = await _drain(client, f"{address}.onion", 80, SERVICE_SIZE)
+    assert count == SERVICE_SIZE
+    return clock() - began
+
+
+async def _drain_cost(network: PrivateNetwork) -> float:
+    """CPU milliseconds per megabyte of reading from a socket in this process."""
+    began = time.process_time()
+    reader, writer = await asyncio.open_connection(network.web, _PORT)
+    writer.write(b"get %d\n" % SIZE)
+    while await reader.read(1 << 18):
+        pass
+    writer.close()
+    return 1000 * (time.process_time() - began) / (SIZE / 1e6)
+
+
+async def _reachable(client: Node, address: str) -> None:
+    for _ in range(60):
+        try:
+            await _drain(client, f"{address}.onion", 80, 1000)
+            return
+        except ConnectionError:
+            await asyncio.sleep(1)
+    raise TimeoutError("C-tor's onion service cannot be reached")
+
+
+def _web(address: str) -> None:
+    """Serves `get N` with N zero bytes, in a process of its own."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int((await reader.readline()).split()[1])
+        block = bytes(1 << 16)
+        try:
+            while size > 0:
+                writer.write(block[:size])
+                size -= len(block)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def serve() -> None:
+        async with await asyncio.start_server(answer, address, _PORT) as server:
+            await server.serve_forever()
+
+    asyncio.run(serve())
