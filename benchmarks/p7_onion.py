@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import socket
 import statistics
 import tempfile
 import time
@@ -49,6 +50,7 @@ def measure() -> Iterator[Figure]:
         )
         web.start()
         try:
+            _wait_for(network.web)
             if not kept:
                 network.start()
             yield from asyncio.run(_figures(network))
@@ -127,11 +129,11 @@ async def _c_tors(network: PrivateNetwork, path: list[Relay], control: Controlle
                 tasks.add(asyncio.ensure_future(attach(event.positional[0])))
 
         heard = await control.subscribe({"STREAM"}, on_stream)
-        await control.set_conf(("__LeaveStreamsUnattached", "1"))
+        await control.set_conf({"__LeaveStreamsUnattached": "1"})
         try:
             count = await _drain(node, network.web, _PORT, SIZE)
         finally:
-            await control.set_conf(("__LeaveStreamsUnattached", "0"))
+            await control.set_conf({"__LeaveStreamsUnattached": "0"})
             await heard.cancel()
     assert count == SIZE
     return node.cpu_seconds() - began
@@ -149,24 +151,26 @@ async def _drain(proxy: Node, host: str, port: int, size: int, user: str = "p7")
 
 @asynccontextmanager
 async def _circuit(control: Controller, path: list[Relay]) -> AsyncIterator[str]:
-    built: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    wanted: list[str] = []
+    built: set[str] = set()
+    news = asyncio.Event()
 
     def on_circuit(event: Event) -> None:
-        if wanted and event.positional[:2] == [wanted[0], "BUILT"] and not built.done():
-            built.set_result(None)
+        if event.positional[1] == "BUILT":
+            built.add(event.positional[0])
+            news.set()
 
     heard = await control.subscribe({"CIRC"}, on_circuit)
-    reply = await control.command(
-        "EXTENDCIRCUIT 0 " + ",".join("$" + relay.fingerprint for relay in path)
-    )
-    wanted.append(reply.text.split()[-1])
-    await built
+    names = ",".join("$" + relay.fingerprint for relay in path)
+    reply = await control.command(f"EXTENDCIRCUIT 0 {names}")
+    circuit_id = reply.text.split()[-1]
+    while circuit_id not in built:
+        news.clear()
+        await news.wait()
     try:
-        yield wanted[0]
+        yield circuit_id
     finally:
         await heard.cancel()
-        await control.command(f"CLOSECIRCUIT {wanted[0]}")
+        await control.command(f"CLOSECIRCUIT {circuit_id}")
 
 
 # -- the service side
@@ -192,7 +196,7 @@ async def _services(network: PrivateNetwork) -> tuple[float, float]:
             f"ADD_ONION NEW:ED25519-V3 Flags=DiscardPK Port=80,{network.web}:{_PORT}"
         )
         theirs = next(
-            line.partition("=")[2] for line in reply.lines if line.startswith("ServiceID=")
+            line.text.partition("=")[2] for line in reply.lines if line.text.startswith("ServiceID=")
         )
         await _reachable(client, theirs)
 
@@ -240,11 +244,22 @@ async def _reachable(client: Node, address: str) -> None:
     raise TimeoutError("C-tor's onion service cannot be reached")
 
 
+def _wait_for(address: str) -> None:
+    """Until the web server listens."""
+    for _ in range(200):
+        try:
+            with socket.create_connection((address, _PORT), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError("the web server of the benchmark did not start")
+
+
 def _web(address: str) -> None:
     """Serves `get N` with N zero bytes, in a process of its own."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        size = int((await reader.readline()).split()[1])
+        size = int(((await reader.readline()) or b"get 0").split()[1])
         block = bytes(1 << 16)
         try:
             while size > 0:

@@ -7,6 +7,7 @@ As a program: a replica. It joins the client whose record (hex) is on its standa
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import random
 import sys
@@ -27,6 +28,7 @@ async def control_of(path: Path) -> Controller:
     return controller
 
 
+@functools.lru_cache(4)
 def blob(size: int) -> bytes:
     """The same bytes everywhere, for every size."""
     return random.Random(size).randbytes(size)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.onion import relay
-from bento.onion.relay import Answer, Begin, Connected, RelayCommand, RelayMessage
+from bento.onion.relay import Answer, Begin, Connected, RelayMessage
 
 PARSERS = [
     relay.parse_begin,
@@ -92,8 +92,3 @@ def test_reasons_have_names() -> None:
     assert relay.end_name(4) == "EXITPOLICY"
     assert relay.end_name(99) == "reason 99"
     assert relay.parse_end(b"") == 1
-
-
-def test_data_size_counts_stream_bytes_only() -> None:
-    script = [RelayMessage(RelayCommand.DATA, 1, b"abc"), RelayMessage(RelayCommand.END, 1, b"x")]
-    assert relay.data_size(script) == 3

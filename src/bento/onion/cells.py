@@ -189,8 +189,13 @@ class CellReader:
 
 def _bucket(buffer: bytes, at: int, run: int) -> list[RelayRun]:
     """Sorts a run of RELAY cells by circuit; the order inside each circuit is kept."""
+    first = buffer[at : at + 4]
+    end = at + run * CELL_BYTES
+    if all(buffer[at + n : end : CELL_BYTES] == first[n : n + 1] * run for n in range(4)):
+        parts = [buffer[s + 5 : s + CELL_BYTES] for s in range(at, end, CELL_BYTES)]
+        return [RelayRun(int.from_bytes(first, "big"), b"".join(parts))]
     by_circuit: dict[bytes, list[bytes]] = {}
-    for start in range(at, at + run * CELL_BYTES, CELL_BYTES):
+    for start in range(at, end, CELL_BYTES):
         circuit = buffer[start : start + 4]
         body = buffer[start + 5 : start + CELL_BYTES]
         by_circuit.setdefault(circuit, []).append(body)

@@ -45,7 +45,7 @@ class CircuitLink(Protocol):
 
     @property
     def blocked(self) -> bool: ...
-    def send(self, data: bytes) -> None: ...
+    def send(self, data: bytes, *, patient: bool = False) -> None: ...
     def release(self, circuit_id: int) -> None: ...
     async def writable(self) -> None: ...
 
@@ -150,7 +150,8 @@ class Circuit:
             self._early_left -= 1
             command = Command.RELAY_EARLY
         body = self._layers.seal(message, self.last_hop if hop is None else hop)
-        self._link.send(cells.pack(self.id, command, body))
+        acknowledges = message.command == RelayCommand.SENDME
+        self._link.send(cells.pack(self.id, command, body), patient=acknowledges)
 
     def drop(self, hop: int) -> None:
         """Cover: a cell that hop number `hop` throws away (tor-spec 7.1)."""
@@ -315,34 +316,13 @@ class Circuit:
     # -- messages from hops
 
     def _dispatch(self, messages: list[RelayMessage], hop: int) -> None:
-        """Hands messages on; DATA that stands together for one stream goes as one."""
-        chunks: list[bytes] = []
-        current = 0
-        for command, number, data in messages:
-            if command == RelayCommand.DATA:
-                if number != current and chunks:
-                    self._deliver(current, hop, chunks)
-                    chunks = []
-                current = number
-                chunks.append(data)
-                continue
-            if chunks:
-                self._deliver(current, hop, chunks)
-                chunks = []
-            if number:
-                self._stream_message(RelayMessage(command, number, data), hop)
+        for message in messages:
+            if message.stream:
+                self._stream_message(message, hop)
             else:
-                self._circuit_message(command, data, hop)
+                self._circuit_message(message.command, message.data, hop)
             if self.closed.done():
                 return
-        if chunks:
-            self._deliver(current, hop, chunks)
-
-    def _deliver(self, number: int, hop: int, chunks: list[bytes]) -> None:
-        stream = self._streams.get(number)
-        if stream is not None:
-            _check_hop(stream, hop)
-            stream.receive_data(chunks)
 
     def _stream_message(self, message: RelayMessage, hop: int) -> None:
         if message.command == RelayCommand.BEGIN:

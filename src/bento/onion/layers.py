@@ -26,6 +26,7 @@ from bento.onion.window import FixedWindow, SendWindow
 
 _DATA_BYTE = bytes([RelayCommand.DATA])
 _EMPTY_DIGEST = bytes(4)
+_FULL_SIZE = MAX_DATA.to_bytes(2, "big")
 _ZEROS = bytes(4096)
 # At least this many random bytes stand in some cell of every acknowledged run, so that nobody who
 # knows the data can acknowledge what he has not received (C-tor: 16, and 4 zeros before them).
@@ -66,32 +67,46 @@ class Hop:
         self, stream: int, data: bytes | memoryview, cells: int, now: float
     ) -> tuple[bytes, int]:
         """At most `cells` DATA bodies, not yet encrypted, and how much of `data` they hold."""
-        out: list[bytes] = []
         head = HEADER.pack(RelayCommand.DATA, 0, stream, 0, 0)[:5]
-        digest, at, end = self._forward, 0, len(data)
-        while at < end and cells:
-            size = min(MAX_DATA, end - at)
-            if self._random_cell == 0:
-                size = min(size, MAX_DATA - _RANDOM_GAP)
-                self._random_cell = self._draw_random_cell()
-            self._random_cell -= 1
-            tail = b"".join((size.to_bytes(2, "big"), data[at : at + size]))
-            if size < MAX_DATA:
-                tail += relay.fill(size)
-            digest.update(head + _EMPTY_DIGEST + tail)
-            whole = digest.digest()
-            out += (head, whole[:4], tail)
+        full = head + _EMPTY_DIGEST + _FULL_SIZE
+        plain = bytes(data)
+        update, digest = self._forward.update, self._forward.digest
+        increment = self.window.increment
+        out: list[bytes] = []
+        at = 0
+        sizes = self._cell_sizes(len(plain), cells)
+        for number, size in enumerate(sizes, self._sent + 1):
+            chunk = plain[at : at + size]
             at += size
-            cells -= 1
-            self._note_sent(whole, now)
+            if size == MAX_DATA:
+                update(full)
+                update(chunk)
+                whole = digest()
+                out += (head, whole[:4], _FULL_SIZE, chunk)
+            else:
+                tail = size.to_bytes(2, "big") + chunk + relay.fill(size)
+                update(head + _EMPTY_DIGEST + tail)
+                whole = digest()
+                out += (head, whole[:4], tail)
+            if number % increment == 0:
+                self._awaited.append(whole[: relay.SENDME_DIGEST_BYTES])
+                self.window.checkpoint(now)
+        self._sent += len(sizes)
+        self.window.sent(len(sizes))
         return b"".join(out), at
 
-    def _note_sent(self, digest: bytes, now: float) -> None:
-        self._sent += 1
-        self.window.sent(1)
-        if self._sent % self.window.increment == 0:
-            self._awaited.append(digest[: relay.SENDME_DIGEST_BYTES])
-            self.window.checkpoint(now)
+    def _cell_sizes(self, total: int, cells: int) -> list[int]:
+        """How `total` bytes fill at most `cells`; now and then one leaves room for randomness."""
+        sizes: list[int] = []
+        while total and len(sizes) < cells:
+            most = MAX_DATA
+            if self._random_cell == 0:
+                most -= _RANDOM_GAP
+                self._random_cell = self._draw_random_cell()
+            self._random_cell -= 1
+            sizes.append(min(most, total))
+            total -= sizes[-1]
+        return sizes
 
     def _draw_random_cell(self) -> int:
         """Once in every half to whole acknowledged run; the place need not be secret."""
@@ -178,20 +193,33 @@ class Layers:
         last = len(self.hops) - 1
         for index, hop in enumerate(self.hops):
             bodies = hop.decrypt(bodies)
-            if index < last and 0 in bodies[1::BODY_BYTES]:
-                bodies = _take_own(hop, index, bodies, found)
+            if index < last and (candidates := _recognized(bodies)):
+                bodies = _take_own(hop, index, bodies, candidates, found)
                 if not bodies:
                     return found
         found.append(_open_last(self.hops[last], last, bodies))
         return found
 
 
-def _take_own(hop: Hop, index: int, bodies: bytes, found: list[Opened]) -> bytes:
+def _recognized(bodies: bytes) -> list[int]:
+    """Offsets of bodies whose "recognized" is zero: one in 65,536 is so by chance."""
+    firsts, offsets = bodies[1::BODY_BYTES], []
+    at = firsts.find(0)
+    while at >= 0:
+        if not bodies[at * BODY_BYTES + 2]:
+            offsets.append(at * BODY_BYTES)
+        at = firsts.find(0, at + 1)
+    return offsets
+
+
+def _take_own(
+    hop: Hop, index: int, bodies: bytes, candidates: list[int], found: list[Opened]
+) -> bytes:
     """Takes what a hop on the way said itself out of a run; the rest goes on."""
     rest: list[bytes] = []
     for start in range(0, len(bodies), BODY_BYTES):
         body = bodies[start : start + BODY_BYTES]
-        opened = hop.open_one(body)
+        opened = hop.open_one(body) if start in candidates else None
         if opened is None:
             rest.append(body)
         else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -29,6 +28,8 @@ SENDME_DIGEST_BYTES = 20
 _BODY = struct.Struct(">BHHIH498s")
 
 _ZEROS_BEFORE_RANDOM = 4  # so that a later protocol can tell padding from data
+_TOO_LONG = "a relay cell claims more data than it can hold"
+_FULL = divmod(MAX_DATA, 256)
 _SENDME_VERSION = 1
 _FLOW_VERSION = 0
 _NO_STREAM = 0
@@ -67,6 +68,9 @@ class RelayCommand(IntEnum):
     XON = 44
 
 
+_DATA_BYTE = bytes([RelayCommand.DATA])
+
+
 class EndReason(IntEnum):
     """Why a stream ended (tor-spec 6.3)."""
 
@@ -87,11 +91,15 @@ class EndReason(IntEnum):
 
 
 class RelayMessage(NamedTuple):
-    """One message; stream 0 speaks of the circuit itself."""
+    """One message; stream 0 speaks of the circuit itself.
+
+    DATA of one stream that arrived together is one message here, of that many `cells`.
+    """
 
     command: int
     stream: int
     data: bytes
+    cells: int = 1
 
 
 def fill(used: int) -> bytes:
@@ -113,14 +121,40 @@ def pack_body(message: RelayMessage) -> bytearray:
 
 def parse_bodies(bodies: bytes) -> list[RelayMessage]:
     """The messages of recognized bodies; RemoteProtocolError when a length is not possible."""
-    messages = []
+    count = len(bodies) // BODY_BYTES
+    if bodies[0::BODY_BYTES] == _DATA_BYTE * count and _alike(bodies, count):
+        return [_parse_data(bodies, count)]
+    messages: list[RelayMessage] = []
     for command, _, stream, _, size, data in _BODY.iter_unpack(bodies):
-        if size < MAX_DATA:
-            data = data[:size]
-        elif size > MAX_DATA:
-            raise RemoteProtocolError("a relay cell claims more data than it can hold")
-        messages.append(RelayMessage(command, stream, data))
+        if size > MAX_DATA:
+            raise RemoteProtocolError(_TOO_LONG)
+        messages.append(RelayMessage(command, stream, data[:size]))
     return messages
+
+
+def _alike(bodies: bytes, count: int) -> bool:
+    """Whether all bodies are of one stream."""
+    high, low = bodies[3::BODY_BYTES], bodies[4::BODY_BYTES]
+    return high == high[:1] * count and low == low[:1] * count
+
+
+def _parse_data(bodies: bytes, count: int) -> RelayMessage:
+    """DATA of one stream as one message: full cells are cut out without looking at each."""
+    stream = int.from_bytes(bodies[3:5], "big")
+    sizes = list(zip(bodies[9::BODY_BYTES], bodies[10::BODY_BYTES], strict=True))
+    if sizes.count(_FULL) == count:
+        size = len(bodies)
+        parts = [bodies[at : at + MAX_DATA] for at in range(HEADER.size, size, BODY_BYTES)]
+    else:
+        parts = []
+        at = HEADER.size
+        for high, low in sizes:
+            size = high << 8 | low
+            if size > MAX_DATA:
+                raise RemoteProtocolError(_TOO_LONG)
+            parts.append(bodies[at : at + size])
+            at += BODY_BYTES
+    return RelayMessage(RelayCommand.DATA, stream, b"".join(parts), count)
 
 
 class Created(NamedTuple):
@@ -278,8 +312,3 @@ def parse_resolved(data: bytes) -> list[Answer]:
 def circuit_message(command: int, data: bytes = b"") -> RelayMessage:
     """A message about the circuit itself."""
     return RelayMessage(command, _NO_STREAM, data)
-
-
-def data_size(messages: Iterable[RelayMessage]) -> int:
-    """How many stream bytes these messages carry."""
-    return sum(len(m.data) for m in messages if m.command == RelayCommand.DATA)

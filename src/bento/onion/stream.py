@@ -148,26 +148,13 @@ class Stream:
         """Takes a message for this stream; RemoteProtocolError closes the circuit."""
         if self.state not in _RECEIVING:
             return
+        if message.command == RelayCommand.DATA:
+            self._on_data(message.data, message.cells)
+            return
         handler = _HANDLERS.get(message.command)
         if handler is None:
             raise RemoteProtocolError(f"relay command {message.command} names a stream")
         handler(self, message.data)
-
-    def receive_data(self, chunks: list[bytes]) -> None:
-        """Takes the data of several DATA cells at once."""
-        if self.state not in _RECEIVING:
-            return
-        if self._receive is not None:
-            self._receive.received(len(chunks))
-        if self.state is StreamState.HALF_CLOSED:
-            return
-        self._unread_cells += len(chunks)
-        self._buffered += sum(map(len, chunks))
-        self._chunks.extend(chunks)
-        self._readable.set()
-        if self._receive is None and self._buffered > XOFF_BYTES and not self._told_to_stop:
-            self._told_to_stop = True
-            self._send_message(RelayCommand.XOFF, relay.pack_xoff())
 
     def cut(self, failure: CircuitClosed) -> None:
         """The circuit is gone."""
@@ -262,12 +249,21 @@ class Stream:
         self._pace.set_rate(rate, self._circuit.now())
         self._writable.set()
 
-    def _on_data(self, data: bytes) -> None:
-        self.receive_data([data])
+    def _on_data(self, data: bytes, cells: int) -> None:
+        if self._receive is not None:
+            self._receive.received(cells)
+        if self.state is StreamState.HALF_CLOSED:
+            return
+        self._unread_cells += cells
+        self._buffered += len(data)
+        self._chunks.append(data)
+        self._readable.set()
+        if self._receive is None and self._buffered > XOFF_BYTES and not self._told_to_stop:
+            self._told_to_stop = True
+            self._send_message(RelayCommand.XOFF, relay.pack_xoff())
 
 
 _HANDLERS: dict[int, Callable[[Stream, bytes], None]] = {
-    RelayCommand.DATA: Stream._on_data,
     RelayCommand.CONNECTED: Stream._on_connected,
     RelayCommand.END: Stream._on_end,
     RelayCommand.SENDME: Stream._on_sendme,
