@@ -3,7 +3,7 @@
 A private network; one file of 30 MB fetched in turns over the same three relays, by our library and
 by a C-tor whose circuit and stream are set by its control port. Counted is the CPU time of the
 client alone: this process, or that tor. A second figure does the same for an onion service that
-sends: ours (this process), and C-tor's own (that tor), to the same C-tor client.
+sends to a C-tor client: a replica of ours (a process of its own), and C-tor's own service.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import multiprocessing
 import os
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bento.onion import rendezvous
+from tests.onion.network import SOCKS_PORT, Node, PrivateNetwork, cpu_seconds
+from tests.onion.serving import control_of, socks
+
+from benchmarks.figures import Figure
 from bento.onion.blinding import OnionIdentity
 from bento.onion.channel import Channel
 from bento.onion.congestion import PathKind, VegasParams
@@ -30,9 +34,6 @@ from bento.onion.network import Network
 from bento.onion.service import OnionService
 from bento.tor.control_codec import Event
 from bento.tor.controller import Controller
-from benchmarks.figures import Figure
-from tests.onion.network import SOCKS_PORT, Node, PrivateNetwork
-from tests.onion.serving import Server, control_of, socks
 
 SIZE = 30_000_000
 SERVICE_SIZE = 10_000_000
@@ -178,42 +179,64 @@ async def _circuit(control: Controller, path: list[Relay]) -> AsyncIterator[str]
 
 async def _services(network: PrivateNetwork) -> tuple[float, float]:
     client, node = network["c0"], network["c1"]
+    replica = _Replica(node)
     async with await control_of(node.control_socket) as control:
         net = Network(control)
-        server, tasks = Server(), []
-
-        def join(record: Rendezvous) -> None:
-            tasks.append(
-                asyncio.ensure_future(
-                    rendezvous.join(net, record, server, sendme_increment=service.sendme_increment)
-                )
-            )
-
-        service = OnionService(OnionIdentity.generate(), net, join)
+        service = OnionService(OnionIdentity.generate(), net, replica.take)
         await service.start()
         await service.published()
         reply = await control.command(
             f"ADD_ONION NEW:ED25519-V3 Flags=DiscardPK Port=80,{network.web}:{_PORT}"
         )
-        theirs = next(
-            line.text.partition("=")[2] for line in reply.lines if line.text.startswith("ServiceID=")
+        texts = [line.text for line in reply.lines]
+        theirs = next(t.partition("=")[2] for t in texts if t.startswith("ServiceID="))
+        try:
+            await _reachable(client, theirs)
+            await _reachable(client, service.address)
+
+            async def ours_once() -> float:
+                return await _one(client, service.address, replica.cpu_seconds)
+
+            async def theirs_once() -> float:
+                return await _one(client, theirs, node.cpu_seconds)
+
+            return await _compare(ours_once, theirs_once, SERVICE_SIZE)
+        finally:
+            await control.command(f"DEL_ONION {theirs}")
+            await service.close()
+            await net.close()
+            await replica.close()
+
+
+class _Replica:
+    """A process of ours that serves the client; C-tor reuses its rendezvous circuit."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def take(self, record: Rendezvous) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._start(record))
+
+    async def _start(self, record: Rendezvous) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.onion.serving"),
+            *(str(self._node.control_socket), "31"),
+            stdin=asyncio.subprocess.PIPE,
         )
-        await _reachable(client, theirs)
+        assert self._process.stdin is not None
+        self._process.stdin.write(record.pack().hex().encode() + b"\n")
 
-        async def ours_once() -> float:
-            return await _one(client, service.address, time.process_time)
+    def cpu_seconds(self) -> float:
+        assert self._process is not None
+        return cpu_seconds(self._process.pid)
 
-        async def theirs_once() -> float:
-            return await _one(client, theirs, node.cpu_seconds)
-
-        # The bytes are made and counted in this process too: both runs pay for the counting in
-        # `_drain`, so it is taken off ours.
-        overhead = await _drain_cost(network)
-        ours, reference = await _compare(ours_once, theirs_once, SERVICE_SIZE)
-        await control.command(f"DEL_ONION {theirs}")
-        await service.close()
-        await net.close()
-        return ours - overhead, reference
+    async def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
 
 
 async def _one(client: Node, address: str, clock: Callable[[], float]) -> float:
@@ -221,17 +244,6 @@ async def _one(client: Node, address: str, clock: Callable[[], float]) -> float:
     count = await _drain(client, f"{address}.onion", 80, SERVICE_SIZE)
     assert count == SERVICE_SIZE
     return clock() - began
-
-
-async def _drain_cost(network: PrivateNetwork) -> float:
-    """CPU milliseconds per megabyte of reading from a socket in this process."""
-    began = time.process_time()
-    reader, writer = await asyncio.open_connection(network.web, _PORT)
-    writer.write(b"get %d\n" % SIZE)
-    while await reader.read(1 << 18):
-        pass
-    writer.close()
-    return 1000 * (time.process_time() - began) / (SIZE / 1e6)
 
 
 async def _reachable(client: Node, address: str) -> None:

@@ -29,6 +29,12 @@ START_SECONDS = 120  # a hang guard, not a promise
 _ENVIRONMENT = dict(os.environ, MALLOC_MMAP_THRESHOLD_="131072", MALLOC_TRIM_THRESHOLD_="131072")
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass
 class Node:
     """One tor process."""
@@ -61,9 +67,7 @@ class Node:
         return int((self.home / "pid").read_text())
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def controller(self) -> stem.control.Controller:
         controller = stem.control.Controller.from_socket_file(str(self.control_socket))

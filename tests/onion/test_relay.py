@@ -57,7 +57,9 @@ def test_a_begin_that_names_nothing_is_refused(data: bytes) -> None:
         relay.parse_begin(data)
 
 
-@pytest.mark.parametrize(("host", "port"), [("a", 0), ("a", 70000), ("a\0b", 80), ("a" * 498, 1)])
+@pytest.mark.parametrize(
+    ("host", "port"), [("a", 0), ("a", 70000), ("a\0b", 80), ("a" * 498, 1), ("é", 80)]
+)
 def test_a_begin_that_fits_no_cell_is_our_own_fault(host: str, port: int) -> None:
     with pytest.raises(LocalProtocolError):
         relay.pack_begin(host, port)

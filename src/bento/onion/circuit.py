@@ -195,7 +195,7 @@ class Circuit:
         self._resolving[number] = answer
         try:
             self.send_message(
-                RelayMessage(RelayCommand.RESOLVE, number, name.encode("ascii") + b"\0")
+                RelayMessage(RelayCommand.RESOLVE, number, relay.ascii_name(name) + b"\0")
             )
             return relay.parse_resolved(await _in_time(answer, REQUEST_SECONDS))
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _NO_LIMIT = 2**62
+_LEAST = 4096.0  # bytes a second
 
 
 class Pace:
@@ -16,8 +17,8 @@ class Pace:
         self._at = 0.0
 
     def set_rate(self, kilobytes_per_second: int, now: float) -> None:
-        """0 takes the limit away."""
-        self._rate = kilobytes_per_second * 1000 if kilobytes_per_second else math.inf
+        """0 takes the limit away; no rate is so low that a burst never fits the bucket."""
+        self._rate = max(kilobytes_per_second * 1000, _LEAST) if kilobytes_per_second else math.inf
         self._tokens = self._rate
         self._at = now
 
@@ -32,7 +33,7 @@ class Pace:
         self._tokens -= count
 
     def wait(self, wanted: int) -> float:
-        """Seconds until `wanted` bytes may go (at most a second's worth is waited for)."""
+        """Seconds until `wanted` bytes may go; the bucket must be able to hold them."""
         if self._rate == math.inf:
             return 0.0
-        return max(0.0, (min(wanted, self._rate) - self._tokens) / self._rate)
+        return max(0.0, (wanted - self._tokens) / self._rate)

@@ -173,11 +173,18 @@ def parse_created2(data: bytes) -> Created:
     return Created(Reader(data, "the reply to a circuit extension").vector(2))
 
 
+def ascii_name(name: str) -> bytes:
+    """A host name as bytes; LocalProtocolError unless it is ASCII without zeros."""
+    if not name.isascii() or "\0" in name:
+        raise LocalProtocolError("a host name has letters that Tor does not carry")
+    return name.encode("ascii")
+
+
 def pack_begin(host: str, port: int, flags: int = 0) -> bytes:
     """Body of BEGIN: `host:port`, a zero, flags (bit 0: IPv6 is fine)."""
     where = f"[{host}]" if ":" in host else host
-    text = f"{where}:{port}".encode("ascii", "strict")
-    if not 0 < port < 0x10000 or b"\0" in text or len(text) > MAX_DATA - 5:
+    text = ascii_name(f"{where}:{port}")
+    if not 0 < port < 0x10000 or len(text) > MAX_DATA - 5:
         raise LocalProtocolError("that is no host and port a stream could go to")
     return text + b"\0" + flags.to_bytes(4, "big")
 

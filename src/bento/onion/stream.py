@@ -29,6 +29,7 @@ from bento.onion.relay import MAX_DATA, Connected, EndReason, RelayCommand, Rela
 from bento.onion.window import STREAM_INCREMENT, STREAM_START, FixedWindow, ReceiveWindow
 
 XOFF_BYTES = 500 * MAX_DATA  # cc_xoff_client: what may wait unread before we say XOFF
+PACED_BURST_BYTES = 8 * MAX_DATA  # under an advised rate: full cells, not one per few bytes
 BURST_CELLS = 64  # cells sealed at once; more would let one stream hold up the others
 
 
@@ -119,9 +120,10 @@ class Stream:
             cells = min(self._circuit.room(self.hop), BURST_CELLS)
             if self._send is not None:
                 cells = min(cells, self._send.room)
+            burst = min(len(data) - at, PACED_BURST_BYTES)
             size = min(len(data) - at, self._pace.allowed(self._circuit.now()))
-            if not size or not cells or self._stopped:
-                await self._wait_to_write(len(data) - at)
+            if size < burst or not cells or self._stopped:
+                await self._wait_to_write(burst)
                 continue
             used, sent = self._circuit.send_data(self, view[at : at + size], cells)
             if self._send is not None:
@@ -184,7 +186,7 @@ class Stream:
         if self._stopped or (self._send is not None and not self._send.room):
             self._writable.clear()
             await self._writable.wait()
-        elif pause := self._pace.wait(min(wanted, MAX_DATA)):
+        elif pause := self._pace.wait(wanted):
             await asyncio.sleep(pause)
         else:
             await self._circuit.wait_for_room(self.hop)
