@@ -56,7 +56,7 @@ def test_a_consensus_is_read() -> None:
     assert entry.protocols["Relay"] == {2, 3, 4, 6}
     relay = consensus.relay(entry, MICRODESCRIPTOR)
     assert relay is not None
-    assert relay.identity == RelayIdentity(b"\7" * 20, rbytes([9]) * 32)
+    assert relay.identity == RelayIdentity(b"\7" * 20, bytes([9]) * 32)
     assert relay.onion_key == b"\10" * 32
     assert relay.families == {"$" + "AB" * 20, "$" + "CD" * 20}
     assert relay.congestion_control

@@ -69,7 +69,7 @@ class Hop:
         """At most `cells` DATA bodies, not yet encrypted, and how much of `data` they hold."""
         head = HEADER.pack(RelayCommand.DATA, 0, stream, 0, 0)[:5]
         full = head + _EMPTY_DIGEST + _FULL_SIZE
-        plain = bytes(data)
+        plain = bytes(data[: cells * MAX_DATA])
         update, digest = self._forward.update, self._forward.digest
         increment = self.window.increment
         out: list[bytes] = []
