@@ -70,6 +70,7 @@ class Circuit:
         self._resolving: dict[int, asyncio.Future[bytes]] = {}
         self._room = asyncio.Event()
         self._early_left = MAX_RELAY_EARLY
+        self._allowance: int | None = None
 
     # -- building
 
@@ -150,6 +151,7 @@ class Circuit:
             self._early_left -= 1
             command = Command.RELAY_EARLY
         body = self._layers.seal(message, self.last_hop if hop is None else hop)
+        self._spend(1)
         acknowledges = message.command == RelayCommand.SENDME
         self._link.send(cells.pack(self.id, command, body), patient=acknowledges)
 
@@ -234,14 +236,38 @@ class Circuit:
         return self._clock()
 
     def room(self, hop: int) -> int:
-        return 0 if self._link.blocked else self._layers.hops[hop].window.room
+        if self._link.blocked:
+            return 0
+        room = self._layers.hops[hop].window.room
+        return room if self._allowance is None else max(min(room, self._allowance), 0)
 
     async def wait_for_room(self, hop: int) -> None:
         if self._link.blocked:
             await self._link.writable()
-        elif not self._layers.hops[hop].window.room:
+        elif not self.room(hop):
             self._room.clear()
             await self._room.wait()
+
+    # -- cover
+
+    @property
+    def allowance(self) -> int | None:
+        """Cells that may be sent before the next `allow`; None: as many as windows let."""
+        return self._allowance
+
+    def allow(self, count: int | None) -> None:
+        """Sets the allowance (see `cover`). Acknowledgements use it too, and may overdraw it."""
+        self._allowance = count
+        self._room.set()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link takes no more cells at the moment."""
+        return self._link.blocked
+
+    def _spend(self, count: int) -> None:
+        if self._allowance is not None:
+            self._allowance -= count
 
     def send_data(self, stream: Stream, data: memoryview, cells_left: int) -> tuple[int, int]:
         """Sends DATA cells; bytes and cells sent."""
@@ -250,6 +276,7 @@ class Circuit:
             stream.number, data, cells_left, stream.hop, self._clock()
         )
         self._link.send(cells.pack_run(self.id, bodies))
+        self._spend(len(bodies) // BODY_BYTES)
         return used, len(bodies) // BODY_BYTES
 
     def forget(self, stream: Stream) -> None:
