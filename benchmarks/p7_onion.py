@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.onion.network import SOCKS_PORT, Node, PrivateNetwork, cpu_seconds
 from tests.onion.serving import control_of, socks
 
 from benchmarks.figures import Figure
+from bento.errors import TorError
 from bento.onion.blinding import OnionIdentity
 from bento.onion.channel import Channel
 from bento.onion.congestion import PathKind, VegasParams
@@ -115,15 +116,24 @@ async def _ours(network: PrivateNetwork, path: list[Relay], known: Directory) ->
 
 
 async def _c_tors(network: PrivateNetwork, path: list[Relay], control: Controller) -> float:
+    """One fetch; again when tor gave the circuit up on a busy machine."""
+    for _ in range(5):
+        with suppress(ConnectionError):
+            return await _c_tors_once(network, path, control)
+    raise TimeoutError("C-tor's circuits do not last")
+
+
+async def _c_tors_once(network: PrivateNetwork, path: list[Relay], control: Controller) -> float:
     node = network["c0"]
     began = node.cpu_seconds()
     async with _circuit(control, path) as circuit_id:
-        attached = asyncio.get_running_loop().create_future()
         tasks: set[asyncio.Task[None]] = set()
 
         async def attach(stream_id: str) -> None:
-            await control.command(f"ATTACHSTREAM {stream_id} {circuit_id}")
-            attached.set_result(None)
+            try:
+                await control.command(f"ATTACHSTREAM {stream_id} {circuit_id}")
+            except TorError:
+                await control.command(f"CLOSESTREAM {stream_id} 1")
 
         def on_stream(event: Event) -> None:
             if event.positional[1] == "NEW" and not tasks:
@@ -171,7 +181,8 @@ async def _circuit(control: Controller, path: list[Relay]) -> AsyncIterator[str]
         yield circuit_id
     finally:
         await heard.cancel()
-        await control.command(f"CLOSECIRCUIT {circuit_id}")
+        with suppress(TorError):  # tor may have closed it already
+            await control.command(f"CLOSECIRCUIT {circuit_id}")
 
 
 # -- the service side

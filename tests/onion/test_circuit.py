@@ -446,14 +446,15 @@ async def test_xoff_stops_the_writer_and_xon_lets_it_go_at_its_rate() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
     assert world.heard == []
-    world.say(C.XON, stream.number, relay.pack_xon(10))
+    world.circuit._layers.hops[-1].window.cwnd = 10_000
+    world.say(C.XON, stream.number, relay.pack_xon(100))
     await writing
     began = asyncio.get_running_loop().time()
-    await stream.write(bytes(12_000))
-    assert asyncio.get_running_loop().time() - began >= 0.35
+    await stream.write(bytes(128_000))
+    assert asyncio.get_running_loop().time() - began >= 0.25
     sizes = [len(m.data) for m in world.heard]
-    assert sum(sizes) == 14_000
-    assert len(sizes) < 40  # full cells, not one for each few bytes the rate sets free
+    assert sum(sizes) == 130_000
+    assert len(sizes) < 300  # full cells, not one for each few bytes the rate sets free
     world.say(C.XOFF, stream.number, relay.pack_xoff())
     world.say(C.XOFF, stream.number, relay.pack_xoff())
     assert world.destroyed == DestroyReason.PROTOCOL

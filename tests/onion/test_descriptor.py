@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import os
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -14,7 +16,7 @@ from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.onion import descriptor, descriptor_reader, linkspec
 from bento.onion.blinding import OnionIdentity, TimePeriod
 from bento.onion.certs import RelayIdentity
-from bento.onion.crypto import x25519_public
+from bento.onion.crypto import x25519, x25519_public
 from bento.onion.descriptor import DescriptorPlan, PublishedPoint
 
 NOW = 1_800_000_000.0
@@ -78,6 +80,22 @@ def test_the_number_of_clients_does_not_show() -> None:
         return len(make(DescriptorPlan(PLAN.points, keys)))
 
     assert size(0) == size(1) == size(16)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17])
+def test_fake_clients_stand_among_the_real_ones(count: int) -> None:
+    clients = [x25519_public(ALICE)] * count
+    places = set()
+    for _ in range(30):
+        text = descriptor._middle(clients, KEY.subcredential, b"c" * 16, b"", os.urandom)
+        lines = [li for li in text.splitlines() if li.startswith(b"auth-client ")]
+        assert len(lines) == max(-(-count // 16), 1) * 16
+        ephemeral = text.splitlines()[1].split()[1]
+        shared = x25519(ALICE, base64.b64decode(ephemeral))
+        name, _ = descriptor.client_keys(shared, KEY.subcredential)
+        word = base64.b64encode(name).rstrip(b"=")
+        places |= {n for n, li in enumerate(lines) if li.split()[1] == word}
+    assert count != 1 or len(places) > 4
 
 
 def test_every_descriptor_is_sealed_anew() -> None:

@@ -73,10 +73,9 @@ class Cover:
         if self._circuit.blocked:
             self.skipped += 1
             return
-        due = self._schedule.due(self._clock())
         overdrawn = min(self._circuit.allowance or 0, 0)  # acknowledgements since the last tick
         self._schedule.sent(-overdrawn)
-        due += overdrawn
+        due = self._schedule.due(self._clock())
         if due <= 0:
             self._circuit.allow(0)
             return
