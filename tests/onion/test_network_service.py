@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import stem
+import stem.control
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tests.onion.network import SOCKS_PORT, PrivateNetwork
 from tests.onion.serving import Server, blob, control_of, fetch, socks
@@ -213,7 +215,7 @@ async def test_our_reader_opens_the_descriptor_of_a_c_tor_service(network, known
             {80: known_port}, await_publication=True
         )
         with network["c0"].controller() as client:
-            text = client.get_hidden_service_descriptor(service.service_id).get_bytes()
+            text = await fetched(client, service.service_id)
         public = public_from_address(service.service_id)
         async with await control_of(node.control_socket) as ours:
             known = await directory.load(ours)
@@ -230,6 +232,17 @@ async def test_our_reader_opens_the_descriptor_of_a_c_tor_service(network, known
             raise failure
     assert len(seen.points) == 3
     assert {p.relay.identity.rsa for p in seen.points} <= {r.identity.rsa for r in known.relays}
+
+
+async def fetched(client: stem.control.Controller, address: str) -> bytes:
+    """A descriptor through C-tor; its first answer may come before the last upload."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return client.get_hidden_service_descriptor(address).get_bytes()
+        except stem.DescriptorUnavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(1)
 
 
 @pytest.fixture

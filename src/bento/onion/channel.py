@@ -28,13 +28,14 @@ from bento.onion.padding import LinkPadding, PaddingRange
 CONNECT_SECONDS = 60.0
 MAX_CIRCUITS = 4096  # far above what the limits of relays let a client have
 PATIENCE_SECONDS = 0.005  # C-tor's scheduler (KIST) writes to a link every 10 ms
+READ_BYTES = 256 * 1024  # about 500 cells: the most that is opened at once
 WRITE_BUFFER_BYTES = 256 * 1024  # about 500 cells; beyond it streams wait
 
 _CIRCUIT_CELLS = frozenset({Command.CREATED2, Command.DESTROY, Command.RELAY_EARLY})
 _HARMLESS = frozenset({Command.PADDING, Command.VPADDING, Command.NETINFO})
 
 
-class Channel(asyncio.Protocol):
+class Channel(asyncio.BufferedProtocol):
     """One link. Make it with `Channel.connect`; `closed` tells when and why it ended."""
 
     def __init__(
@@ -51,6 +52,7 @@ class Channel(asyncio.Protocol):
         self._now = now
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._reader = CellReader()
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._handshake: LinkHandshake | None = None
         self._transport: asyncio.Transport | None = None
         self._circuits: dict[int, Circuit] = {}
@@ -183,7 +185,7 @@ class Channel(asyncio.Protocol):
             self._flush_timer.cancel()
             self._flush_timer = None
 
-    # -- asyncio.Protocol
+    # -- asyncio.BufferedProtocol: many small TLS records are then one read, without copies
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -194,7 +196,11 @@ class Channel(asyncio.Protocol):
         self._handshake = LinkHandshake(peer, certificate or b"", self._now, self._expected)
         self.send(self._handshake.start())
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
         self.bytes_in += len(data)
         self._padding.traffic(self._loop.time())
         try:
