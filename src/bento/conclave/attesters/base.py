@@ -1,0 +1,26 @@
+"""The interface of every source of evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from bento.conclave.claims import Kind
+    from bento.conclave.evidence import Evidence
+
+UNTESTED = "untested on hardware"
+
+
+class Attester(Protocol):
+    """Turns 64 bytes into evidence that this runtime, on this platform, was given those bytes."""
+
+    kind: Kind
+    remark: str
+    """What an operator is told about this source: its limits, or that it is untested."""
+
+    def evidence(self, report_data: bytes) -> Evidence:
+        """Evidence over exactly `REPORT_DATA_SIZE` bytes, collateral stapled.
+
+        Raises HostError if the platform does not answer as documented.
+        """
+        ...
