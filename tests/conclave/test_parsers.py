@@ -122,3 +122,14 @@ def test_a_certificate_list_has_one_spelling():
             chains.read_pem(changed, "c", 2)
     with pytest.raises(AttestationError):
         chains.read_pem(good, "c", 3)
+
+
+def test_the_one_byte_no_signature_covers_is_checked():
+    """The unused-bits count of the outer BIT STRING, found by flipping every bit."""
+    for certificate in (tpm_maker.tpm().certificate() for _ in range(40)):
+        if certificate.signature[-1] & 1:
+            continue
+        raw = bytearray(chains.der(certificate))
+        raw[-len(certificate.signature) - 1] = 1
+        with pytest.raises(AttestationError):
+            chains.read_der(bytes(raw), "c")

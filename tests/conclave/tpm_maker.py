@@ -55,13 +55,13 @@ class TpmLike:
             + sized(s.to_bytes(32, "big"))
         )
 
-    def crl(self, *revoked: x509.Certificate) -> bytes:
+    def crl(self, *revoked: x509.Certificate, days: float = 30) -> bytes:
         moment = dt.datetime.fromtimestamp(NOW, dt.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.middle.subject)
             .last_update(moment - dt.timedelta(days=1))
-            .next_update(moment + dt.timedelta(days=30))
+            .next_update(moment + dt.timedelta(days=days))
         )
         for certificate in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)

@@ -75,6 +75,13 @@ def _read_whole(certificate: x509.Certificate) -> None:
     key = certificate.public_key()
     if not all((*names, *times, *scheme, key)) or not len(certificate.extensions):
         raise ValueError("a certificate lacks a field")
+    _check_signature_bits(der(certificate), certificate.signature)
+
+
+def _check_signature_bits(whole: bytes, signature: bytes) -> None:
+    """The outer BIT STRING says that no bit of it is unused: the one byte no signature covers."""
+    if not whole.endswith(b"\0" + signature):
+        raise ValueError("a signature is written in an unusual way")
 
 
 @cache
@@ -141,6 +148,7 @@ def read_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
             raise ValueError
         if not all((crl.issuer, crl.last_update_utc, crl.signature_hash_algorithm)):
             raise ValueError
+        _check_signature_bits(data, crl.signature)
         crl.extensions.__len__()
         crl.signature_algorithm_oid.__str__()
         list(crl)
