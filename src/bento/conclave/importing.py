@@ -7,7 +7,6 @@ Any bytes give an `Evidence` or an AttestationError.
 
 from __future__ import annotations
 
-import json
 import warnings
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -17,18 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bento.conclave import chains, dcap_quote, snp_report
 from bento.conclave.claims import Kind
-from bento.conclave.evidence import DCAP_PARTS, MAGIC, MAX_EVIDENCE, Evidence
+from bento.conclave.collateral import parse_dcap
+from bento.conclave.evidence import MAGIC, MAX_EVIDENCE, Evidence
 from bento.errors import AttestationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HEX_PARTS: Final = (
-    "root_ca_crl",
-    "pck_crl",
-    "tcb_info_signature",
-    "qe_identity_signature",
-)  # the JSON form writes binary parts in hexadecimal
 _TEES: Final = {dcap_quote.SGX_TEE: Kind.SGX, dcap_quote.TDX_TEE: Kind.TDX}
 
 
@@ -75,16 +69,7 @@ def _dcap(raw: bytes, collateral: bytes | None, kind: Kind | None) -> Evidence:
         found = kind  # the same format; the root will tell them apart
     if collateral is None:
         raise AttestationError("a quote cannot be checked without its collateral", "--collateral")
-    try:
-        fields = json.loads(collateral)
-        parts = {
-            part.name: bytes.fromhex(fields[part.name])
-            if part.name in _HEX_PARTS
-            else fields[part.name].encode()
-            for part in DCAP_PARTS[1:]
-        }
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise AttestationError("the collateral is not the JSON of a DCAP library") from error
+    parts = parse_dcap(collateral)
     return Evidence(found, MappingProxyType({"quote": quote, **parts}))
 
 

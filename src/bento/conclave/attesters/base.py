@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bento.conclave.claims import REPORT_DATA_SIZE
+from bento.errors import UsageError
 
 if TYPE_CHECKING:
     from bento.conclave.claims import Kind
     from bento.conclave.evidence import Evidence
 
-UNTESTED = "untested on hardware"
+UNTESTED: Final = "untested on hardware"
 
 
 class Attester(Protocol):
     """Turns 64 bytes into evidence that this runtime, on this platform, was given those bytes."""
 
-    kind: Kind
-    remark: str
-    """What an operator is told about this source: its limits, or that it is untested."""
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def remark(self) -> str:
+        """What an operator is told about this source: its limits, or that it is untested."""
+        ...
 
     def evidence(self, report_data: bytes) -> Evidence:
         """Evidence over exactly `REPORT_DATA_SIZE` bytes, collateral stapled.
@@ -24,3 +31,8 @@ class Attester(Protocol):
         Raises HostError if the platform does not answer as documented.
         """
         ...
+
+
+def check_report_data(report_data: bytes) -> None:
+    if len(report_data) != REPORT_DATA_SIZE:
+        raise UsageError(f"report data has {REPORT_DATA_SIZE} bytes")

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bento.conclave.attesters import emulated_pki as pki
+from bento.conclave.attesters.base import check_report_data
 from bento.conclave.claims import REPORT_DATA_SIZE, Kind
 from bento.conclave.evidence import DCAP_PARTS, Evidence
 from bento.errors import HostError, UsageError
@@ -192,6 +193,7 @@ class EmulatedAttester:
         self._collateral = self._platform.collateral(now)
 
     def evidence(self, report_data: bytes) -> Evidence:
+        check_report_data(report_data)
         quote = self._platform.quote(self._measurement, report_data)
         return dcap_evidence(Kind.EMULATED, quote, self._collateral)
 
