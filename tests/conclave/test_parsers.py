@@ -133,3 +133,14 @@ def test_the_one_byte_no_signature_covers_is_checked():
         raw[-len(certificate.signature) - 1] = 1
         with pytest.raises(AttestationError):
             chains.read_der(bytes(raw), "c")
+
+
+def test_the_algorithm_outside_a_certificate_repeats_the_one_inside():
+    """Found by flipping every bit of a real key: AMD's PSS parameters stand there twice."""
+    for good in (samples.data("vcek_milan.der"), snp_maker.amd().vcek()):
+        tbs = chains.read_der(good, "c").tbs_certificate_bytes
+        start = good.index(tbs) + len(tbs)
+        for at in range(start, start + good[start + 1] + 2):
+            for bit in range(8):
+                with pytest.raises(AttestationError):
+                    chains.read_der(samples.flip(good, at * 8 + bit), "c")

@@ -75,13 +75,39 @@ def _read_whole(certificate: x509.Certificate) -> None:
     key = certificate.public_key()
     if not all((*names, *times, *scheme, key)) or not len(certificate.extensions):
         raise ValueError("a certificate lacks a field")
-    _check_signature_bits(der(certificate), certificate.signature)
+    _check_wrapping(der(certificate), certificate.tbs_certificate_bytes, certificate.signature)
 
 
-def _check_signature_bits(whole: bytes, signature: bytes) -> None:
-    """The outer BIT STRING says that no bit of it is unused: the one byte no signature covers."""
+def _check_wrapping(whole: bytes, signed: bytes, signature: bytes) -> None:
+    """The few bytes around the signed part, which no signature covers, say what they must.
+
+    SEQUENCE { signed, algorithm, BIT STRING }: the algorithm repeats the one inside (RFC 5280
+    §4.1.1.2), and no bit of the BIT STRING is unused.
+    """
+    start = whole.index(signed) + len(signed)
+    algorithm = whole[start : start + _der_size(whole, start)]
+    inner = _der_header(signed, 0)
+    while signed[inner] != _SEQUENCE:  # skip the version and the serial number
+        inner += _der_size(signed, inner)
+    if signed[inner : inner + len(algorithm)] != algorithm:
+        raise ValueError("the two signature algorithms differ")
     if not whole.endswith(b"\0" + signature):
         raise ValueError("a signature is written in an unusual way")
+
+
+_SEQUENCE = 0x30
+
+
+def _der_header(data: bytes, at: int) -> int:
+    """Size of the tag and length at `at`; OpenSSL and the Rust parser have checked them already."""
+    return 2 + (data[at + 1] & 0x7F if data[at + 1] & 0x80 else 0)
+
+
+def _der_size(data: bytes, at: int) -> int:
+    header = _der_header(data, at)
+    if header == 2:
+        return 2 + data[at + 1]
+    return header + int.from_bytes(data[at + 2 : at + header], "big")
 
 
 @cache
@@ -148,11 +174,11 @@ def read_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
             raise ValueError
         if not all((crl.issuer, crl.last_update_utc, crl.signature_hash_algorithm)):
             raise ValueError
-        _check_signature_bits(data, crl.signature)
+        _check_wrapping(data, crl.tbs_certlist_bytes, crl.signature)
         crl.extensions.__len__()
         crl.signature_algorithm_oid.__str__()
         list(crl)
-    except Exception as error:
+    except Exception as error:  # as above
         raise AttestationError(f"the {what} is not a revocation list") from error
     return crl
 

@@ -163,8 +163,11 @@ def summary(case: Case) -> str:
     """The verdict's facts in one line."""
     claims = case.claims
     runtime = "published" if claims.runtime in case.published else claims.runtime[:24] + "…"
+    emulated = claims.level is Level.EMULATED
     parts = [
-        f"{claims.kind.upper()} on {claims.vendor} {claims.processor}",
+        "no hardware"
+        if emulated
+        else f"{claims.kind.upper()} on {claims.vendor} {claims.processor}",
         f"firmware {_firmware(claims)}",
         f"runtime {runtime}",
         PROMISES[claims.level],
