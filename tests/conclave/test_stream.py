@@ -47,7 +47,8 @@ def answer(conclave):
 
 async def test_a_function_is_sent_and_answered():
     async with connected(answer) as (reader, writer, conclave):
-        async with await AttestedStream.open(reader, writer, client()) as stream:
+        stream = await AttestedStream.open(reader, writer, client())
+        async with stream:
             assert stream.verdict.accepted
             await stream.send(b"function")
             assert await stream.receive() == b"FUNCTION"
