@@ -1,0 +1,112 @@
+"""The operator's file, in TOML: strict, with defaults that are safe on a small relay."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import msgspec
+
+from bento.errors import UsageError
+from bento.protocol.manifest import read_size, read_time
+
+MIB = 1 << 20
+
+
+class CircuitEntrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the relay itself connects to: a host-only address its exit policy accepts first."""
+
+    address: str = "192.0.2.77"
+    port: int = 5000
+
+
+class OnionEntrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A v3 onion service made on the relay's control connection."""
+
+    single_hop: bool = False
+    port: int = 80
+
+
+class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    circuit: CircuitEntrance | None = None
+    onion: OnionEntrance | None = None
+
+
+class Tor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Endpoints: `unix:/path` or `HOST:PORT`. The functions' tor is another, client-only process."""
+
+    relay_control: str
+    functions_control: str = ""
+    functions_socks: str = ""
+
+
+class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`via`: "direct" (within the relay's exit policy), "tor" (the functions' tor) or "none"."""
+
+    via: str = "none"
+    rules: tuple[str, ...] = ("*:*",)
+    test_web: str = ""  # on a private test network: the loopback range that plays the web
+
+
+class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one instance may ask for at most, and how many there may be. Sizes and times as text."""
+
+    instances: int = 20
+    pool: int = 2  # ready sandboxes of each image; a browser costs 0.4 GiB only once it is used
+    images: tuple[str, ...] = ("python", "browser")
+    memory: str = "1 GiB"
+    cpu: float = 2.0
+    disk: str = "256 MiB"
+    pids: int = 512
+    lifetime: str = "1d"
+    upload: str = "64 MiB"
+    spool: str = "16 MiB"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One box. `state` keeps its identity, `run` its sockets."""
+
+    name: str
+    state: Path
+    run: Path
+    tor: Tor
+    entrance: Entrance
+    egress: Egress = Egress()
+    capacity: Capacity = Capacity()
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`. Raises UsageError naming the file and the bad entry."""
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config, dec_hook=_decode)
+        _check(config)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}", "see docs/operators.md for every entry") from None
+    return config
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"{value!r} is no {kind.__name__}")
+
+
+def _check(config: Config) -> None:
+    if config.egress.via not in ("direct", "tor", "none"):
+        raise ValueError('egress.via is "direct", "tor" or "none"')
+    if config.egress.via == "tor" and not config.tor.functions_socks:
+        raise ValueError('egress.via = "tor" needs tor.functions_socks')
+    if config.entrance.circuit is None and config.entrance.onion is None:
+        raise ValueError("a box needs an entrance: [entrance.circuit] or [entrance.onion]")
+    if config.entrance.circuit is not None:
+        ipaddress.ip_address(config.entrance.circuit.address)
+    if config.egress.test_web:
+        web = ipaddress.ip_network(config.egress.test_web)
+        if not web.is_loopback:
+            raise ValueError("egress.test_web is for private networks: a loopback range only")
+    for text in (config.capacity.memory, config.capacity.disk, config.capacity.upload):
+        read_size(text)
+    read_size(config.capacity.spool)
+    read_time(config.capacity.lifetime)

@@ -1,0 +1,71 @@
+"""`bentod run`: tor's facts, sandboxes, entrances, in this order; and back in the other one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from bento.box import leftovers
+from bento.box.beside import Beside
+from bento.box.door import Door
+from bento.box.entrance import Entrance
+from bento.box.guard import Guard
+from bento.box.identity import load_or_create
+from bento.box.instances import Instances
+from bento.box.offer import make_offer
+from bento.box.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from bento.box.config import Config
+
+log = logging.getLogger(__name__)
+
+
+async def serve(config: Config) -> None:
+    """Runs the box until SIGTERM or SIGINT. Raises BentoError when it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        await _start(config, stack)
+        ready = config.run / "ready"
+        ready.touch()
+        stack.callback(ready.unlink, missing_ok=True)
+        log.info("the box is open")
+        await stop.wait()
+        log.info("the box closes")
+
+
+async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
+    config.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = load_or_create(config.state)
+    await leftovers.sweep(config.run)
+    guard = Guard(config)
+    stack.callback(guard.close)
+    sandboxes = Sandboxes(config)
+    stack.push_async_callback(sandboxes.close)
+    await sandboxes.start()
+    offer = make_offer(config, identity, sandboxes.enforcement)
+    instances = Instances(config.run, offer.policy.instances, sandboxes.take, guard.proxy)
+    stack.push_async_callback(instances.close)
+    door = Door(offer, instances)
+    stack.push_async_callback(door.close)
+    onion_socket = config.run / "onion.sock"
+    if config.entrance.onion is not None:
+        stack.callback(Entrance.unix(onion_socket, door.enter).close)
+    beside = Beside(
+        config.tor.relay_control,
+        config.entrance.onion,
+        identity.onion_key,
+        onion_socket,
+        guard.update,
+    )
+    stack.push_async_callback(beside.close)
+    await beside.start()
+    if config.entrance.circuit is not None:
+        circuit = config.entrance.circuit
+        stack.callback(Entrance.tcp(circuit.address, circuit.port, door.enter).close)

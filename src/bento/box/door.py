@@ -1,0 +1,155 @@
+"""One client connection: hello, one request, its answer, and then perhaps a pipe to a guest.
+
+Everything a client can cause before it shows a token is bounded here: frame size, time, and the
+number of connections in that state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from bento.box.admission import admit
+from bento.box.terms import Terms
+from bento.errors import BentoError, BoxError, HostError
+from bento.protocol.door import (
+    BoxDoor,
+    Create,
+    Created,
+    Done,
+    Hello,
+    Inquire,
+    Open,
+    Opened,
+    Refused,
+    Request,
+    Shutdown,
+)
+from bento.protocol.manifest import Manifest
+
+if TYPE_CHECKING:
+    from bento.box.instances import Instance, Instances
+    from bento.box.offer import Offer
+
+_READ = 1 << 16
+_KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
+_LINGER_SECONDS = 10  # for a refused client to hear why
+_WAITING = 512  # connections at most that have not made their request yet
+
+
+class Door:
+    """Answers connections of every entrance."""
+
+    def __init__(self, offer: Offer, instances: Instances) -> None:
+        self._offer = offer
+        self._instances = instances
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def enter(self, client: socket.socket) -> None:
+        """Takes charge of an accepted, non-blocking socket."""
+        if self._waiting >= _WAITING:
+            client.close()
+            return
+        task = asyncio.create_task(self._serve(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, client: socket.socket) -> None:
+        door = BoxDoor()
+        with contextlib.ExitStack() as stack:
+            stack.callback(client.close)
+            try:
+                request = await self._request(door, client)
+                joined = await self._answer(door, client, request)
+            except BentoError as error:
+                await _tell(client, door, error)
+                return
+            except OSError:
+                return
+            if joined is not None:
+                stack.pop_all()  # the relay owns the socket now
+                instance, guest = joined
+                self._instances.join(instance, client, guest, door.rest())
+
+    async def _request(self, door: BoxDoor, client: socket.socket) -> Request:
+        loop = asyncio.get_running_loop()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_KNOCK_SECONDS):
+                while True:
+                    data = await loop.sock_recv(client, _READ)
+                    if not data:
+                        raise ConnectionResetError
+                    for message in door.receive(data):
+                        if not isinstance(message, Hello):
+                            return message
+                        await loop.sock_sendall(client, self._welcome(door, message))
+        except TimeoutError:
+            raise BoxError("the request took too long to arrive", "try again") from None
+        finally:
+            self._waiting -= 1
+
+    def _welcome(self, door: BoxDoor, hello: Hello) -> bytes:
+        offer = self._offer
+        return door.welcome(
+            hello, offer.document, offer.signature, offer.public_key, self._instances.load
+        )
+
+    async def _answer(
+        self, door: BoxDoor, client: socket.socket, request: Request
+    ) -> tuple[Instance, socket.socket] | None:
+        """Does what was asked; (instance, connection to its guest) when the client gets a pipe."""
+        loop = asyncio.get_running_loop()
+        if isinstance(request, Inquire):
+            return None
+        if isinstance(request, Shutdown):
+            await self._instances.shutdown(request.shutdown)
+            await loop.sock_sendall(client, door.answer(Done()))
+            return None
+        if isinstance(request, Open):
+            instance = self._instances.find(request.invocation)
+            answer: Opened | Created = Opened()
+            guest = await self._instances.connect(instance)
+        else:
+            instance, guest, answer = await self._create(request)
+        try:
+            await loop.sock_sendall(client, door.answer(answer))
+        except OSError:
+            guest.close()
+            if isinstance(answer, Created):  # nobody holds its tokens
+                await self._instances.end(instance)
+            raise
+        return instance, guest
+
+    async def _create(self, request: Create) -> tuple[Instance, socket.socket, Created]:
+        policy = self._offer.policy
+        manifest = Manifest.parse(request.manifest)
+        terms = Terms(manifest, admit(manifest, policy), request.function, policy.upload)
+        try:
+            grant = await self._instances.create(terms)
+            guest = await self._instances.connect(grant.instance)
+        except HostError as error:
+            # What is wrong with this machine is its operator's to know.
+            raise BoxError("the box cannot start a sandbox now", "try another box") from error
+        answer = Created(grant.invocation, grant.shutdown, grant.instance.expires)
+        return grant.instance, guest, answer
+
+
+async def _tell(client: socket.socket, door: BoxDoor, error: BentoError) -> None:
+    """The refusal, if the client still listens. What it still sends is read and dropped for a while:
+    closing on unread bytes would reset the connection and lose the refusal."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, BentoError, TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            await loop.sock_sendall(client, door.answer(Refused.of(error)))
+            client.shutdown(socket.SHUT_WR)
+            while await loop.sock_recv(client, _READ):
+                pass

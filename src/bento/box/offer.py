@@ -1,0 +1,44 @@
+"""The policy this box can honestly offer: the operator's file, and what the machine can enforce."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bento.protocol.manifest import read_size, read_time
+from bento.protocol.policy import Policy, sign
+
+if TYPE_CHECKING:
+    from bento.box.config import Config
+    from bento.box.identity import Identity
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A policy with its signed document."""
+
+    policy: Policy
+    document: bytes
+    signature: bytes
+    public_key: bytes
+
+
+def make_offer(config: Config, identity: Identity, enforcement: str) -> Offer:
+    """`enforcement` says how limits are kept here: "cgroup" or "rlimit"."""
+    capacity, egress = config.capacity, config.egress
+    policy = Policy(
+        images=capacity.images,
+        memory=read_size(capacity.memory),
+        cpu=capacity.cpu,
+        disk=read_size(capacity.disk),
+        pids=capacity.pids,
+        lifetime=read_time(capacity.lifetime),
+        upload=read_size(capacity.upload),
+        spool=read_size(capacity.spool),
+        instances=capacity.instances,
+        egress=egress.rules if egress.via != "none" else (),
+        egress_via=egress.via,
+        enforcement=enforcement,
+    )
+    document = policy.document()
+    return Offer(policy, document, sign(document, identity.signing_key), identity.public_key)

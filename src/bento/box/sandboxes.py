@@ -1,0 +1,69 @@
+"""Ready sandboxes of every image this box offers, handed out under an instance's terms."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from bento.errors import BoxError
+from bento.guest import blob
+from bento.sandbox import Limits, Pool, image_named
+from bento.sandbox.pool import discard
+
+if TYPE_CHECKING:
+    from bento.box.config import Config
+    from bento.box.terms import Terms
+    from bento.sandbox import Sandbox
+
+
+class Sandboxes:
+    """One pool an image."""
+
+    def __init__(self, config: Config) -> None:
+        self._pools = {
+            name: Pool(
+                image_named(name),
+                config.capacity.pool,
+                run_dir=config.run,
+                guest_blob=blob.build(),
+            )
+            for name in config.capacity.images
+        }
+        self.enforcement = "rlimit"
+
+    async def start(self) -> None:
+        """Proves that a sandbox of each image starts here, and learns how limits are kept.
+
+        Raises HostError with the reason when one does not."""
+        first = [await pool.take() for pool in self._pools.values()]
+        if all(sandbox.level == "cgroup" for sandbox in first):
+            self.enforcement = "cgroup"
+        await asyncio.gather(*map(discard, first))
+        for pool in self._pools.values():
+            pool.start()
+
+    async def take(self, terms: Terms) -> Sandbox:
+        """A sandbox under the manifest's limits: a waiting one, or a new one. Raises HostError."""
+        manifest = terms.manifest
+        pool = self._pools.get(manifest.image)
+        if pool is None:
+            raise BoxError("the box does not offer this image", "choose another box")
+        usual = image_named(manifest.image).limits
+        return await pool.take(
+            Limits(
+                memory=manifest.memory,
+                pids=manifest.pids,
+                cpu=manifest.cpu,
+                disk=manifest.disk,
+                inodes=usual.inodes,
+                open_files=usual.open_files,
+            )
+        )
+
+    def ready(self, image: str) -> int:
+        """How many sandboxes of `image` wait."""
+        return self._pools[image].ready
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()

@@ -1,0 +1,38 @@
+"""What an admitted function runs under: its manifest, made concrete for this box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bento.protocol import control
+from bento.protocol.wire import encode
+
+if TYPE_CHECKING:
+    from bento.egress.rules import EgressRules
+    from bento.protocol.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`function` is the SHA-256 its code must have, `upload` the most bytes it may have."""
+
+    manifest: Manifest
+    egress: EgressRules
+    function: bytes
+    upload: int
+
+    def start(self, expires: int) -> bytes:
+        """The frame that starts a guest under these terms."""
+        manifest = self.manifest
+        return encode(
+            control.Start(
+                function=self.function,
+                expires=expires,
+                memory=manifest.memory,
+                disk=manifest.disk,
+                upload=self.upload,
+                spool=manifest.spool,
+                network=bool(manifest.egress),
+            )
+        )

@@ -1,0 +1,30 @@
+"""`bento attach SESSION`: goes on with a session where its last client left."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from bento.cli.calls import converse
+from bento.cli.output import say, summary
+from bento.protocol.ticket import SessionTicket
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", metavar="SESSION")
+    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+
+
+def run(args: argparse.Namespace) -> int:
+    asyncio.run(_attach(args, SessionTicket.parse(args.session)))
+    return 0
+
+
+async def _attach(args: argparse.Namespace, name: SessionTicket) -> None:
+    from bento.face import connect
+
+    progress = None if args.json else say
+    async with connect(name.box.hex(), entrance=args.entrance, progress=progress) as box:
+        size = await converse(await box.attach(name))
+    if args.json:
+        summary(box=box.name.nickname, bytes=size)

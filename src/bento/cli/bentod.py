@@ -1,0 +1,44 @@
+"""`bentod`: the operator's command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from bento.cli.output import report
+from bento.errors import BentoError
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bentod", description="A Bento box beside a Tor relay.")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve until SIGTERM")
+    run.add_argument("--config", type=Path, required=True, help="the box's TOML file")
+    args = parser.parse_args(argv)
+    try:
+        return _run(args)
+    except BentoError as error:
+        return report(error, debug=args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from bento.box.config import load
+    from bento.box.daemon import serve
+
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M",  # coarse on purpose: a log is no timeline of anybody's visits
+    )
+    asyncio.run(serve(load(args.config)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What the commands print: payload on stdout, everything for people on stderr, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from typing import Any
+
+from bento.errors import BentoError
+
+
+def say(text: str) -> None:
+    """A line for a person."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(**values: Any) -> None:
+    """One JSON object on one line of stdout; the keys are a promise."""
+    print(json.dumps(values, separators=(",", ":")), flush=True)
+
+
+def summary(**values: Any) -> None:
+    """The same on stderr, for commands whose stdout is payload."""
+    print(json.dumps(values, separators=(",", ":")), file=sys.stderr, flush=True)
+
+
+def report(error: BentoError, *, debug: bool = False, as_json: bool = False) -> int:
+    """Shows an error in one plain sentence with its hint; returns its exit status."""
+    if as_json:
+        summary(error=error.kind, detail=error.detail, hint=error.hint)
+    else:
+        say(f"error: {error.detail}")
+        for note in getattr(error, "__notes__", ()):
+            say(note.rstrip())
+        if error.hint:
+            say(f"hint: {error.hint}")
+    if debug:
+        traceback.print_exception(error)
+    return error.exit_status

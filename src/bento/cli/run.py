@@ -1,0 +1,52 @@
+"""`bento run FILE [ARG…]`: the whole life of a function in one command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+
+from bento.cli.calls import converse, parse_words, read_upload, show_log
+from bento.cli.output import say, summary
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a Python file, or a zip with a __main__.py")
+    parser.add_argument("words", metavar="ARG", nargs="*", help="value, name=value, or @FILE")
+    parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
+    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    parser.add_argument(
+        "--local", action="store_true", help="run it here, without Tor AND WITHOUT ANY SANDBOX"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    upload = read_upload(args.file)
+    positional, named = parse_words(args.words)
+    if args.local:
+        from bento.client.local import run_local
+
+        say("running without a sandbox, with all your rights, because of --local")
+        return run_local(upload, positional, named)
+    asyncio.run(_run(args, upload, positional, named))
+    return 0
+
+
+async def _run(
+    args: argparse.Namespace, upload: bytes, positional: list[object], named: dict[str, object]
+) -> None:
+    from bento.face import connect
+
+    began = time.monotonic()
+    progress = None if args.json else say
+    async with connect(args.box, entrance=args.entrance, progress=progress) as box:
+        instance, session = await box.run(
+            upload, *positional, text=True, on_log=None if args.json else show_log, **named
+        )
+        try:
+            size = await converse(session)
+        finally:
+            await instance.shutdown()
+    if args.json:
+        seconds = round(time.monotonic() - began, 3)
+        summary(box=box.name.nickname, bytes=size, seconds=seconds)

@@ -1,0 +1,236 @@
+"""A box and its instances, as a client holds them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bento.client.door import Greeting, Pipe, knock
+from bento.client.session import Session, failure
+from bento.errors import BoxError, RemoteProtocolError
+from bento.protocol import limits
+from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
+from bento.protocol.manifest import Manifest, manifest_text
+from bento.protocol.session import (
+    ANYWHERE,
+    Attach,
+    Code,
+    Failed,
+    Invoke,
+    Load,
+    Loaded,
+    Loading,
+    client_reader,
+)
+from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
+from bento.protocol.values import encode_values
+from bento.protocol.wire import encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from bento.client.route import Route
+
+    Log = Callable[[str], None]
+
+_NOBODY = bytes(limits.OWNER)
+_READ = 1 << 16
+
+
+@dataclass(frozen=True)
+class BoxName:
+    """What tells one box from another: its relay's fingerprint (hex) and its key's hash."""
+
+    nickname: str
+    fingerprint: str
+    key_hash: str
+
+    @property
+    def box(self) -> bytes:
+        return bytes.fromhex(self.fingerprint)
+
+    @property
+    def key(self) -> bytes:
+        return base64.urlsafe_b64decode(self.key_hash + "=")
+
+
+class Box:
+    """A box reached over one route; every request is a stream of its own on it."""
+
+    def __init__(self, name: BoxName, route: Route) -> None:
+        self.name = name
+        self._route = route
+
+    async def __aenter__(self) -> Box:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the route. Instances and detached sessions go on without it."""
+        await self._route.close()
+
+    async def inquire(self) -> Greeting:
+        """The box's verified policy and its load."""
+        greeting, _, pipe = await knock(self._route, Inquire(), self.name.key_hash)
+        pipe.writer.close()
+        return greeting
+
+    async def install(self, upload: bytes) -> Instance:
+        """Installs a function (source, or a zip with a __main__.py) and waits until it is loaded.
+
+        Raises PolicyError naming every item of its manifest the box does not allow, FunctionError
+        (with the traceback in its notes) when its top level fails."""
+        instance, pipe = await self._create(upload)
+        try:
+            await _send_code(pipe, upload, instance.owner)
+            await _until_loaded(pipe)
+        finally:
+            pipe.writer.close()
+        return instance
+
+    async def run(
+        self,
+        upload: bytes,
+        *args: Any,
+        text: bool = False,
+        on_log: Log | None = None,
+        **kwargs: Any,
+    ) -> tuple[Instance, Session]:
+        """Installs and invokes in two round trips: code and arguments leave together."""
+        arguments = encode_values([list(args), kwargs])
+        instance, pipe = await self._create(upload)
+        name = instance.session_name()
+        invoke = encode(Invoke(name.session, arguments, text, instance.owner))
+        try:
+            await _send_code(pipe, upload, instance.owner, invoke)
+        except BaseException:
+            pipe.writer.close()
+            raise
+        return instance, Session(pipe, name, fresh=True, on_log=on_log)
+
+    def instance(self, ticket: Ticket, owner: bytes = _NOBODY) -> Instance:
+        """The instance a ticket names. Raises BoxError when it is another box's."""
+        if (ticket.box, ticket.key) != (self.name.box, self.name.key):
+            raise BoxError("the ticket belongs to another box", "connect to the box it names")
+        return Instance(self, ticket, owner=owner)
+
+    async def attach(self, name: SessionTicket, received: int = ANYWHERE) -> Session:
+        """Goes on with a session, from byte `received` of its answer."""
+        owner = b"" if name.owner == _NOBODY else name.owner
+        pipe = await self.open(name.token, encode(Attach(name.session, received, owner)))
+        return Session(pipe, name, fresh=False)
+
+    async def shutdown(self, ticket: ShutdownTicket) -> None:
+        """Ends the instance and everything it kept. Raises BoxError when there is none."""
+        _, answer, pipe = await knock(self._route, Shutdown(ticket.token), self.name.key_hash)
+        pipe.writer.close()
+        if not isinstance(answer, Done):
+            raise RemoteProtocolError("the box did not confirm the shutdown")
+
+    async def open(self, token: bytes, follow: bytes) -> Pipe:
+        """A stream to the instance of `token`; `follow` leaves with the request."""
+        _, answer, pipe = await knock(self._route, Open(token), self.name.key_hash, follow)
+        if not isinstance(answer, Opened):
+            pipe.writer.close()
+            raise RemoteProtocolError("the box answered with something else than Opened")
+        return pipe
+
+    async def _create(self, upload: bytes) -> tuple[Instance, Pipe]:
+        manifest = manifest_text(upload)
+        Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
+        request = Create(manifest, hashlib.sha256(upload).digest())
+        greeting, answer, pipe = await knock(self._route, request, self.name.key_hash)
+        if not isinstance(answer, Created):
+            pipe.writer.close()
+            raise RemoteProtocolError("the box answered with something else than Created")
+        instance = Instance(
+            self,
+            Ticket(self.name.box, self.name.key, answer.invocation),
+            ShutdownTicket(self.name.box, self.name.key, answer.shutdown),
+            answer.expires,
+            secrets.token_bytes(limits.OWNER),
+        )
+        return instance, pipe
+
+
+@dataclass
+class Instance:
+    """An installed function. `shutdown_ticket`, `expires` and `owner` are its installer's."""
+
+    box: Box = field(repr=False)
+    ticket: Ticket
+    shutdown_ticket: ShutdownTicket | None = None
+    expires: int = 0
+    owner: bytes = field(default=_NOBODY, repr=False)
+
+    def session_name(self) -> SessionTicket:
+        """A name for a new session: 128 random bits beside the ticket."""
+        session = secrets.token_bytes(limits.SESSION_ID)
+        ticket = self.ticket
+        return SessionTicket(ticket.box, ticket.key, ticket.token, session, self.owner)
+
+    async def invoke(
+        self, *args: Any, text: bool = False, on_log: Log | None = None, **kwargs: Any
+    ) -> Session:
+        """Starts `main(api, *args, **kwargs)`: one round trip to the first byte of its answer.
+
+        With `text`, strings are converted to what main's annotations ask for."""
+        name = self.session_name()
+        arguments = encode_values([list(args), kwargs])
+        owner = b"" if self.owner == _NOBODY else self.owner
+        follow = encode(Invoke(name.session, arguments, text, owner))
+        pipe = await self.box.open(self.ticket.token, follow)
+        return Session(pipe, name, fresh=True, on_log=on_log)
+
+    async def shutdown(self) -> None:
+        """Ends the instance. Raises BoxError for somebody who did not install it."""
+        if self.shutdown_ticket is None:
+            raise BoxError("this ticket cannot end the instance", "its shutdown token can")
+        await self.box.shutdown(self.shutdown_ticket)
+
+
+def _frames(upload: bytes, owner: bytes, follow: bytes) -> Iterator[bytes]:
+    """A small upload and what follows it are one piece: one write, one turn of every loop it passes."""
+    piece = encode(Load(len(upload), 0, owner))
+    for start in range(0, len(upload), limits.CHUNK):
+        piece += encode(Code(upload[start : start + limits.CHUNK]))
+        if start + limits.CHUNK < len(upload):
+            yield piece
+            piece = b""
+    yield piece + follow
+
+
+async def _send_code(pipe: Pipe, upload: bytes, owner: bytes, follow: bytes = b"") -> None:
+    try:
+        for piece in _frames(upload, owner, follow):
+            pipe.writer.write(piece)
+            await pipe.writer.drain()
+    except OSError:
+        raise BoxError("the connection broke during the upload", "install again") from None
+
+
+async def _until_loaded(pipe: Pipe) -> None:
+    async for message in _messages(pipe):
+        if isinstance(message, Loaded):
+            return
+        if isinstance(message, Failed):
+            raise failure(message)
+        if not isinstance(message, Loading):
+            raise RemoteProtocolError("the guest answered an upload with something else")
+    raise BoxError("the connection broke during the upload", "install again")
+
+
+async def _messages(pipe: Pipe) -> AsyncIterator[object]:
+    reader = client_reader()
+    data = pipe.early
+    while True:
+        for message in reader.feed(data):
+            yield message
+        data = await pipe.reader.read(_READ)
+        if not data:
+            return

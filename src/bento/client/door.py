@@ -1,0 +1,71 @@
+"""One request to a box, from hello to its answer; then the stream is the guest's."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bento.errors import BoxError
+from bento.protocol.door import Answer, ClientDoor, Inquire, Refused, Request, Welcome
+from bento.protocol.policy import Policy, verify
+
+if TYPE_CHECKING:
+    from bento.client.route import Route
+
+_READ = 1 << 16
+
+
+@dataclass
+class Pipe:
+    """A stream that now leads to a guest. `early` came with the box's answer."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    early: bytes
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a box says of itself: its verified policy, and its load in percent."""
+
+    policy: Policy
+    load: int
+
+
+async def knock(
+    route: Route, request: Request, key_hash: str, follow: bytes = b""
+) -> tuple[Greeting, Answer | None, Pipe]:
+    """Sends `request` (and `follow`, for the guest behind an Open) and reads the answer.
+
+    The box must show the key whose hash is `key_hash`. Raises the box's refusal as the error it is,
+    BoxError when the box hangs up, RemoteProtocolError when it talks nonsense."""
+    door = ClientDoor()
+    reader, writer = await route.open(door.request(request) + follow)
+    try:
+        greeting, answer = await _read(door, reader, request, key_hash)
+    except BaseException:
+        writer.close()
+        raise
+    return greeting, answer, Pipe(reader, writer, door.rest())
+
+
+async def _read(
+    door: ClientDoor, reader: asyncio.StreamReader, request: Request, key_hash: str
+) -> tuple[Greeting, Answer | None]:
+    greeting: Greeting | None = None
+    while True:
+        data = await reader.read(_READ)
+        if not data:
+            raise BoxError("the box hung up", "it may be restarting; try again or use another box")
+        for message in door.receive(data):
+            if isinstance(message, Refused):
+                raise message.error()
+            if isinstance(message, Welcome):
+                policy = verify(message.policy, message.signature, message.key, key_hash)
+                greeting = Greeting(policy, message.load)
+                if isinstance(request, Inquire):
+                    return greeting, None
+                continue
+            assert greeting is not None
+            return greeting, message

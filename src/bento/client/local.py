@@ -1,0 +1,57 @@
+"""A function on its author's own machine, without Tor and without any sandbox: `bento run --local`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import sys
+import tempfile
+import time
+
+from bento.errors import FunctionError
+from bento.guest.api import Api, Limits
+from bento.guest.function import Function, describe
+from bento.protocol.manifest import Manifest, manifest_text
+
+
+class LocalSession:
+    """stdin is the input, stdout the answer, stderr the log."""
+
+    def write(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def read(self, size: int | None, timeout: float | None) -> bytes:
+        if not self.poll(timeout):
+            raise TimeoutError("no input within the time given")
+        return os.read(0, size or 1 << 16)
+
+    def poll(self, timeout: float | None) -> bool:
+        return bool(select.select([0], [], [], timeout)[0])
+
+    def log(self, line: str) -> None:
+        print(f"| {line}", file=sys.stderr)
+
+
+def run_local(upload: bytes, args: list[object], kwargs: dict[str, object]) -> int:
+    """Calls `main` in this very process. Raises FunctionError with the traceback when it fails."""
+    manifest = Manifest.parse(manifest_text(upload))
+    limits = Limits(manifest.memory, manifest.disk, bool(manifest.egress))
+    with tempfile.TemporaryDirectory() as folder:
+        function = Function(hashlib.sha256(upload).digest(), len(upload), folder)
+        function.begin(len(upload), 0)
+        function.append(upload)
+        function.verify()
+        api = Api(LocalSession(), f"{folder}/data", limits, int(time.time()) + manifest.lifetime)
+        try:
+            function.load()
+            function.call(api, args, kwargs, text=True)
+        except FunctionError:
+            raise
+        except Exception as error:
+            detail, traceback = describe(error)
+            failed = FunctionError(detail)
+            failed.add_note(traceback)
+            raise failed from None
+    return 0

@@ -1,0 +1,225 @@
+"""The three ways out of a box: directly, through Tor, or none.
+
+A route turns a request into a connected socket and asks the `Gate` before each address it would
+connect to; the connection is made to exactly the address that was judged, so a name that changes
+its answer between two look-ups (DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
+
+from bento.egress.addresses import IPAddress, canonical
+from bento.egress.limits import EgressLimits
+from bento.egress.policy import EgressPolicy, Verdict
+from bento.egress.resolve import Resolver
+from bento.egress.socks_server import Reply, Request
+
+
+class Refusal(Exception):
+    """The connection is not made: the reply code, and a sentence for the function's author."""
+
+    def __init__(self, code: Reply, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Gate(Protocol):
+    """What a route must ask of the proxy."""
+
+    @property
+    def policy(self) -> EgressPolicy: ...
+
+    @property
+    def limits(self) -> EgressLimits: ...
+
+    async def claim(self, name: str | None, ip: IPAddress | None) -> None:
+        """Count one connection to this destination, or raise Refusal. One at a time is held:
+        a further claim gives the one before it back."""
+
+    async def lookup(self, resolver: Resolver, name: str) -> list[IPAddress]:
+        """Resolve within the instance's limits, or raise Refusal."""
+
+
+class Route(Protocol):
+    """One way out."""
+
+    async def open(self, request: Request, gate: Gate) -> socket.socket:
+        """A connected non-blocking socket. Raises Refusal or OSError."""
+
+
+class NoRoute:
+    """The box gives functions no network."""
+
+    async def open(self, request: Request, gate: Gate) -> socket.socket:
+        raise Refusal(Reply.NOT_ALLOWED, "this box gives functions no network")
+
+
+class DirectRoute:
+    """From the box itself, as an exit relay would."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def open(self, request: Request, gate: Gate) -> socket.socket:
+        refusal: Refusal | None = None
+        error: OSError | None = None
+        for ip in map(canonical, await self._candidates(request, gate)):
+            verdict = gate.policy.verdict(request.name, ip, request.port)
+            if not verdict.allowed:
+                refusal = refusal or _refusal(verdict)
+                continue
+            await gate.claim(request.name, ip)
+            try:
+                async with asyncio.timeout(gate.limits.address_seconds):
+                    return await connect(ip, request.port)
+            except OSError as failure:
+                error = failure
+        raise error or refusal or Refusal(Reply.HOST_UNREACHABLE, "the name has no address")
+
+    async def _candidates(self, request: Request, gate: Gate) -> list[IPAddress]:
+        if request.ip is not None:
+            return [request.ip]
+        name = request.name or ""
+        if name == "onion" or name.endswith(".onion"):
+            raise Refusal(Reply.NOT_ALLOWED, "onion services need a box whose egress is Tor")
+        verdict = gate.policy.may_resolve(name, request.port)
+        if not verdict.allowed:
+            raise _refusal(verdict)
+        return await gate.lookup(self._resolver, name)
+
+
+class TorRoute:
+    """Through the SOCKS port of a tor; names are resolved by the exit it chooses.
+
+    `proxy` is "unix:/path" or "HOST:PORT". `identity` becomes the SOCKS user name: tor gives
+    different ones different circuits (IsolateSOCKSAuth)."""
+
+    def __init__(self, proxy: str, identity: str) -> None:
+        self._proxy = proxy
+        self._identity = identity.encode()[:255] or b"-"
+
+    async def open(self, request: Request, gate: Gate) -> socket.socket:
+        verdict = gate.policy.verdict(request.name, request.ip, request.port)
+        if not verdict.allowed:
+            raise _refusal(verdict)
+        await gate.claim(request.name, request.ip)
+        sock = await self._reach_tor()
+        try:
+            await self._ask(sock, request)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def _reach_tor(self) -> socket.socket:
+        try:
+            if self._proxy.startswith("unix:"):
+                return await _connected(socket.AF_UNIX, self._proxy.removeprefix("unix:"))
+            host, _, port = self._proxy.rpartition(":")
+            return await _connected(socket.AF_INET, (host, int(port)))
+        except OSError as error:
+            raise Refusal(Reply.FAILURE, "the box's tor cannot be reached") from error
+
+    async def _ask(self, sock: socket.socket, request: Request) -> None:
+        """RFC 1928 with RFC 1929; all three messages at once, then all three answers."""
+        loop = asyncio.get_running_loop()
+        user = bytes((len(self._identity),)) + self._identity
+        await loop.sock_sendall(
+            sock, b"\x05\x01\x02" + b"\x01" + user + b"\x010" + _encode_request(request)
+        )
+        if await _receive(sock, 4) != b"\x05\x02\x01\x00":
+            raise Refusal(Reply.FAILURE, "the box's tor does not take the connection")
+        _, code, _, kind = await _receive(sock, 4)
+        if code != 0:
+            raise Refusal(*_TOR_REPLIES.get(code, (Reply.FAILURE, "Tor failed to connect")))
+        size = {1: 4, 4: 16}.get(kind)
+        if size is None:
+            size = (await _receive(sock, 1))[0]
+        await _receive(sock, size + 2)
+
+
+# tor answers with RFC 1928 codes, and with ExtendedErrors also F0 to F7 (tor's socks-extensions).
+_TOR_REPLIES: dict[int, tuple[Reply, str]] = {
+    1: (Reply.FAILURE, "Tor failed to connect"),
+    2: (Reply.NOT_ALLOWED, "no Tor exit allows this destination"),
+    3: (Reply.NETWORK_UNREACHABLE, "the exit finds no way to this destination"),
+    4: (Reply.HOST_UNREACHABLE, "the exit cannot resolve or reach this destination"),
+    5: (Reply.CONNECTION_REFUSED, "the destination refused the connection"),
+    6: (Reply.TIMED_OUT, "Tor timed out"),
+    0xF0: (Reply.HOST_UNREACHABLE, "the onion service is not known"),
+    0xF1: (Reply.HOST_UNREACHABLE, "the onion service's descriptor is invalid"),
+    0xF2: (Reply.NETWORK_UNREACHABLE, "the onion service does not answer"),
+    0xF3: (Reply.NETWORK_UNREACHABLE, "the onion service cannot be met"),
+    0xF4: (Reply.NOT_ALLOWED, "the onion service wants a client key"),
+    0xF5: (Reply.NOT_ALLOWED, "the onion service does not accept this client key"),
+    0xF6: (Reply.ADDRESS_NOT_SUPPORTED, "the onion address is not valid"),
+    0xF7: (Reply.TIMED_OUT, "the onion service timed out"),
+}
+
+
+def reply_of(error: OSError) -> tuple[Reply, str]:
+    """The reply that lets the guest raise the same kind of error again."""
+    if isinstance(error, TimeoutError):
+        return Reply.TIMED_OUT, "the destination does not answer"
+    if isinstance(error, socket.gaierror):
+        return Reply.HOST_UNREACHABLE, "the name does not resolve"
+    code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.FAILURE)
+    return code, error.strerror or "the connection failed"
+
+
+_REPLY_OF_ERRNO = {
+    errno.ECONNREFUSED: Reply.CONNECTION_REFUSED,
+    errno.ENETUNREACH: Reply.NETWORK_UNREACHABLE,
+    errno.EHOSTUNREACH: Reply.NETWORK_UNREACHABLE,
+    errno.EADDRNOTAVAIL: Reply.NETWORK_UNREACHABLE,
+    errno.EAFNOSUPPORT: Reply.NETWORK_UNREACHABLE,
+}
+
+
+async def connect(ip: IPAddress, port: int) -> socket.socket:
+    """A non-blocking TCP connection to exactly this address. Raises OSError."""
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    sock = await _connected(family, (str(ip), port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def _connected(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _encode_request(request: Request) -> bytes:
+    port = request.port.to_bytes(2, "big")
+    if isinstance(request.ip, IPv4Address):
+        return b"\x05\x01\x00\x01" + request.ip.packed + port
+    if isinstance(request.ip, IPv6Address):
+        return b"\x05\x01\x00\x04" + request.ip.packed + port
+    name = (request.name or "").encode("ascii")
+    return b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port
+
+
+async def _receive(sock: socket.socket, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < count:
+        more = await loop.sock_recv(sock, count - len(data))
+        if not more:
+            raise Refusal(Reply.FAILURE, "the box's tor closed the connection")
+        data += more
+    return data
+
+
+def _refusal(verdict: Verdict) -> Refusal:
+    return Refusal(Reply.NOT_ALLOWED, verdict.reason)

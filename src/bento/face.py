@@ -1,0 +1,63 @@
+"""The public functions: `network`, `connect`, and `run` for code without `async`.
+
+They find the private test network by themselves while it is up; otherwise they start a tor of the
+user's own. Where a route goes is said through `progress`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from bento.client.network import Network, TorEndpoints
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from bento.client.box import Box
+
+
+@contextlib.asynccontextmanager
+async def network(*, progress: Callable[[str], None] | None = None) -> AsyncIterator[Network]:
+    """The user's way into the network. Raises TorError when there is none."""
+    from bento.testnet import find
+
+    testnet = find()
+    endpoints = TorEndpoints(*testnet.user_tor()) if testnet is not None else None
+    cache = testnet.run / "boxes.json" if testnet is not None else None
+    async with await Network.open(endpoints, cache=cache, progress=progress) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    name: str | None = None,
+    *,
+    entrance: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> AsyncIterator[Box]:
+    """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random."""
+    async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
+        yield box
+
+
+def run(
+    upload: bytes,
+    *args: Any,
+    box: str | None = None,
+    on_log: Callable[[str], None] | None = None,
+    **kwargs: Any,
+) -> bytes:
+    """Without `async`: installs `upload`, calls its main, returns the whole answer, shuts it down."""
+
+    async def once() -> bytes:
+        async with connect(box) as found:
+            instance, session = await found.run(upload, *args, on_log=on_log, **kwargs)
+            try:
+                await session.close_input()
+                return await session.read()
+            finally:
+                await instance.shutdown()
+
+    return asyncio.run(once())

@@ -1,0 +1,248 @@
+"""One connection to the guest's socket: the box's control, or a client's session.
+
+`Connection` moves frames; the two subclasses say what a message means. All of it runs on the loop
+thread. A peer that breaks the protocol is told why, once, and closed; nothing else is disturbed.
+"""
+
+from __future__ import annotations
+
+import posix
+from _operator import _compare_digest
+
+from bento.errors import BentoError, RemoteProtocolError
+from bento.protocol import control, limits, session, values
+from bento.protocol.wire import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from bento.guest.runtime import Runtime
+    from bento.guest.session import Session
+    from bento.protocol.wire import FrameReader, Message
+
+_READ = 256 * 1024  # bytes taken from a socket at once
+_QUEUE = 256 * 1024  # bytes waiting for a socket before the session is asked for more
+_SHUT_WR = 1
+_LOGS = 256  # log lines waiting for a slow owner; more are dropped
+
+
+class Connection:
+    """Frames over one non-blocking socket."""
+
+    reader: FrameReader
+
+    def __init__(self, sock: Any, runtime: Runtime) -> None:
+        self.sock = sock
+        self.runtime = runtime
+        self.waiting = 0  # bytes queued for the socket
+        self._queue: list[memoryview] = []
+        self._closing = False
+
+    def readable(self) -> None:
+        try:
+            data = self.sock.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif not self._closing:
+            self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        try:
+            for message in self.reader.feed(data):
+                self.handle(message)
+        except BentoError as error:
+            self.fail(error)
+
+    def handle(self, message: Message) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def fail(self, error: BentoError, traceback: str = "") -> None:
+        """Tells the peer and ends the connection."""
+
+    def send(self, message: Message) -> None:
+        if self._closing:
+            return
+        frame = encode(message)
+        self._queue.append(memoryview(frame))
+        self.waiting += len(frame)
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what the socket takes now."""
+        try:
+            while self._queue:
+                sent = self.sock.send(self._queue[0])
+                self.waiting -= sent
+                if sent == len(self._queue[0]):
+                    del self._queue[0]
+                else:
+                    self._queue[0] = self._queue[0][sent:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        if self._closing and not self._queue:
+            self._half_close()
+        self.runtime.watch(self)
+
+    def finish(self) -> None:
+        """Nothing more is said once what is queued is written. What the peer still sends is read and
+        dropped: closing on unread bytes would reset the connection and lose our last words."""
+        self._closing = True
+        self.flush()
+
+    def _half_close(self) -> None:
+        try:
+            self.sock.shutdown(_SHUT_WR)
+        except OSError:
+            pass  # the peer has gone
+
+    def close(self) -> None:
+        self._queue.clear()
+        self.runtime.drop(self)
+        self.sock.close()
+
+
+class ControlConnection(Connection):
+    """The box: gets the egress listener, then starts the guest once."""
+
+    def __init__(self, sock: Any, runtime: Runtime) -> None:
+        super().__init__(sock, runtime)
+        self.reader = control.start_reader()
+
+    def handle(self, message: Message) -> None:
+        assert isinstance(message, control.Start)
+        self.runtime.start(message)
+
+    def fail(self, error: BentoError, traceback: str = "") -> None:
+        self.close()
+
+    def close(self) -> None:
+        super().close()
+        if not self.runtime.started:
+            posix._exit(0)
+
+
+class SessionConnection(Connection):
+    """A client, through the box: uploads the function, or carries one session."""
+
+    def __init__(self, sock: Any, runtime: Runtime) -> None:
+        super().__init__(sock, runtime)
+        self.reader = session.guest_reader()
+        self.owner = False
+        self.session: Session | None = None
+        self.loaded = False  # set by the loading thread; reported once by pump
+        self._logs: list[str] = []
+
+    def handle(self, message: Message) -> None:
+        if self._closing:
+            return
+        if isinstance(message, session.Data | session.Ack | session.Eof):
+            if self.session is None:
+                raise RemoteProtocolError("stream bytes without a session")
+            self.session.receive(message)
+            self.pump()
+        elif isinstance(message, session.Load):
+            self._load(message)
+        elif isinstance(message, session.Code):
+            self.runtime.code(self, message.data)
+        elif isinstance(message, session.Bye):
+            self._bye()
+        elif self.session is not None:
+            raise RemoteProtocolError("one connection carries one session")
+        elif isinstance(message, session.Invoke):
+            self._invoke(message)
+        elif isinstance(message, session.Attach):
+            self._attach(message)
+
+    def pump(self) -> None:
+        """Sends what the session has, as far as the socket takes it."""
+        if self.loaded:
+            self._report_loaded()
+        while self._logs and self.waiting < _QUEUE:
+            self.send(session.Log(self._logs.pop(0)))
+        while self.session is not None and self.waiting < _QUEUE:
+            message = self.session.next_message()
+            if message is None:
+                return
+            self.send(message)
+
+    def send_log(self, line: str) -> None:
+        """Called from the function's threads."""
+        if len(self._logs) < _LOGS:
+            self._logs.append(line.encode()[: limits.LOG_LINE].decode(errors="ignore"))
+            self.runtime.wake(self)
+
+    def fail(self, error: BentoError, traceback: str = "") -> None:
+        self.send(
+            session.Failed(
+                error.kind,
+                error.detail[:1000],
+                error.hint[:1000],
+                traceback[-limits.TRACEBACK // 4 :],
+            )
+        )
+        self.finish()
+
+    def close(self) -> None:
+        if self.session is not None:
+            self.session.detach(self)
+            self.session = None
+        super().close()
+
+    def _report_loaded(self) -> None:
+        self.loaded = False
+        failure, traceback = self.runtime.failure
+        if failure is None:
+            self.send(session.Loaded())
+        elif self.session is None:  # a session reports it by its End
+            self.fail(failure, traceback)
+
+    def _load(self, message: session.Load) -> None:
+        self.owner = self.runtime.claim(message.owner)
+        received = self.runtime.begin_upload(message.size, message.offset)
+        self.send(session.Loading(received))
+
+    def _invoke(self, message: session.Invoke) -> None:
+        self._prove(message.owner)
+        arguments = values.decode_values(message.arguments)
+        if not (
+            isinstance(arguments, list)
+            and len(arguments) == 2
+            and isinstance(arguments[0], list)
+            and isinstance(arguments[1], dict)
+        ):
+            raise RemoteProtocolError("arguments are a list and a map")
+        found, new = self.runtime.session(message.session, create=True)
+        self._bind(found, 0)
+        if new:
+            self.runtime.invoke(found, arguments[0], arguments[1], message.text)
+
+    def _attach(self, message: session.Attach) -> None:
+        self._prove(message.owner)
+        found, _ = self.runtime.session(message.session, create=False)
+        self._bind(found, message.received)
+
+    def _bind(self, found: Session, received: int) -> None:
+        previous = found.client
+        attached = found.attach(self, received)
+        if isinstance(previous, SessionConnection):
+            previous.session = None
+            previous.close()
+        self.session = found
+        self.send(attached)
+        self.pump()
+
+    def _bye(self) -> None:
+        if self.session is not None and self.session.ended:
+            self.runtime.forget(self.session)
+        self.finish()
+
+    def _prove(self, owner: bytes) -> None:
+        self.owner = self.runtime.owner is not None and _compare_digest(owner, self.runtime.owner)

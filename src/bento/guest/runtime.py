@@ -1,0 +1,305 @@
+"""The guest's loop: one thread, one epoll, the listening socket the sandbox was born with.
+
+Invariant: nothing of the function runs on this thread, and nothing it does can keep the loop from
+serving the next connection (it can only end the process, which ends the instance).
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+from _socket import socket
+from _thread import get_ident, start_new_thread
+from select import EPOLLIN, EPOLLOUT, epoll
+from struct import pack
+
+from bento.errors import BentoError, BoxError, FunctionError
+from bento.guest import network
+from bento.guest.api import Api, Limits
+from bento.guest.connection import Connection, ControlConnection, SessionConnection
+from bento.guest.function import Function, describe
+from bento.guest.session import Session
+from bento.guest.sync import Signal, wait_until
+from bento.protocol import control, limits
+
+LISTENER_FD = 3
+EGRESS_PORT = 1080
+FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
+_AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
+
+
+class Runtime:
+    """All state of one instance."""
+
+    def __init__(self) -> None:
+        self.started: control.Start | None = None
+        self.owner: bytes | None = None
+        self._function: Function | None = None
+        self._loaded = Signal()
+        self._failure: FunctionError | None = None
+        self._failure_text = ""
+        self._sessions: dict[bytes, Session] = {}
+        self._threads: dict[int, Session] = {}
+        self._poll = epoll()
+        self._connections: dict[int, Connection] = {}
+        self._watched: dict[int, int] = {}
+        self._greeting: dict[int, socket] = {}  # accepted, first byte not there yet
+        self._early: list[socket] = []
+        self._awake: set[SessionConnection] = set()
+        self._wake_fd = posix.eventfd(0, posix.EFD_NONBLOCK | posix.EFD_CLOEXEC)
+        self._listener = socket(fileno=LISTENER_FD)
+        self._listener.setblocking(False)
+        self._egress = socket(_AF_INET, _STREAM)
+        self._egress.bind(("127.0.0.1", EGRESS_PORT))
+        self._egress.listen(64)
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self._poll.register(self._wake_fd, EPOLLIN)
+        self._poll.register(self._listener.fileno(), EPOLLIN)
+        while True:
+            for fd, events in self._poll.poll():
+                self._dispatch(fd, events)
+
+    def _dispatch(self, fd: int, events: int) -> None:
+        if fd == self._wake_fd:
+            posix.eventfd_read(fd)
+            while self._awake:
+                self._awake.pop().pump()
+        elif fd == self._listener.fileno():
+            self._accept()
+        elif fd in self._greeting:
+            self._greet(fd)
+        elif fd in self._connections:
+            connection = self._connections[fd]
+            if events & EPOLLOUT:
+                connection.flush()
+                if isinstance(connection, SessionConnection):
+                    connection.pump()
+            if events & ~EPOLLOUT and fd in self._connections:
+                connection.readable()
+
+    def _accept(self) -> None:
+        try:
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            return
+        sock = socket(fileno=fd)
+        sock.setblocking(False)
+        self._greeting[fd] = sock
+        self._poll.register(fd, EPOLLIN)
+        self._greet(fd)
+
+    def _greet(self, fd: int) -> None:
+        sock = self._greeting[fd]
+        try:
+            use = sock.recv(1)
+        except BlockingIOError:
+            return
+        except OSError:
+            use = b""
+        del self._greeting[fd]
+        self._poll.unregister(fd)
+        if use == control.CONTROL:
+            self._admit(ControlConnection(sock, self))
+            egress = pack("i", self._egress.fileno())
+            sock.sendmsg([control.READY], [(_SOL_SOCKET, _SCM_RIGHTS, egress)])
+            warm_up()
+        elif use == control.SESSION and self.started:
+            self._admit(SessionConnection(sock, self))
+        elif use == control.SESSION:
+            self._early.append(sock)  # it overtook the Start on the control connection
+        else:
+            sock.close()
+
+    def _admit(self, connection: Connection) -> None:
+        fd = connection.sock.fileno()
+        self._connections[fd] = connection
+        self._watched[fd] = EPOLLIN
+        self._poll.register(fd, EPOLLIN)
+
+    def watch(self, connection: Connection) -> None:
+        """Waits for the socket to become writable only while something is queued for it."""
+        fd = connection.sock.fileno()
+        wanted = EPOLLIN | EPOLLOUT if connection.waiting else EPOLLIN
+        if self._watched.get(fd, wanted) != wanted:
+            self._poll.modify(fd, wanted)
+            self._watched[fd] = wanted
+
+    def drop(self, connection: Connection) -> None:
+        fd = connection.sock.fileno()
+        if self._connections.pop(fd, None) is not None:
+            self._watched.pop(fd, None)
+            self._poll.unregister(fd)
+
+    def wake(self, connection: SessionConnection) -> None:
+        """From any thread: `connection` has something to send."""
+        if connection not in self._awake:
+            self._awake.add(connection)
+            posix.eventfd_write(self._wake_fd, 1)
+
+    # -- the instance ----------------------------------------------------------------------------
+
+    def start(self, terms: control.Start) -> None:
+        """The box hands the instance out. Only the first time counts: a restarted box starts again."""
+        if self.started is None:
+            self.started = terms
+            self._function = Function(terms.function, terms.upload, FOLDER)
+            sys.stdout = sys.stderr = _Printed(self)
+            network.install(EGRESS_PORT)
+            while self._early:
+                self._admit(SessionConnection(self._early.pop(), self))
+
+    def claim(self, owner: bytes) -> bool:
+        """The first uploader becomes the owner; anyone else is refused."""
+        if self.owner is None:
+            self.owner = owner
+        if owner != self.owner:
+            raise BoxError("this instance has an owner already", "install one of your own")
+        return True
+
+    def begin_upload(self, size: int, offset: int) -> int:
+        assert self._function is not None
+        if self._function.main is not None or self._failure is not None:
+            raise BoxError("the function is installed already", "invoke it")
+        self._function.begin(size, offset)
+        return self._function.received
+
+    def code(self, connection: SessionConnection, data: bytes) -> None:
+        assert self._function is not None
+        self._function.append(data)
+        if self._function.complete:
+            self._function.verify()
+            start_new_thread(self._load, (connection,))
+
+    def session(self, name: bytes, create: bool) -> tuple[Session, bool]:
+        """The session called `name` and whether it is new."""
+        assert self.started is not None
+        found = self._sessions.get(name)
+        if found is not None:
+            return found, False
+        if not create:
+            raise BoxError(
+                "there is no such session",
+                "it was fetched to its end already, or belongs to another instance",
+            )
+        if len(self._sessions) >= limits.SESSIONS:
+            raise BoxError(
+                f"the instance has {limits.SESSIONS} sessions already",
+                "fetch and end some, or invoke later",
+            )
+        session = Session(name, self.started.spool, lambda: self._wake_session(session))
+        self._sessions[name] = session
+        return session, True
+
+    def invoke(
+        self, session: Session, args: list[object], kwargs: dict[str, object], text: bool
+    ) -> None:
+        try:
+            start_new_thread(self._call, (session, args, kwargs, text))
+        except RuntimeError:  # the manifest's pids count threads as well
+            self.forget(session)
+            raise BoxError(
+                "the instance has as many threads as its manifest's pids allow",
+                "end some sessions, or ask for more pids",
+            ) from None
+
+    @property
+    def failure(self) -> tuple[FunctionError | None, str]:
+        """Why the function could not be loaded, and the traceback that belongs to it."""
+        return self._failure, self._failure_text
+
+    def forget(self, session: Session) -> None:
+        self._sessions.pop(session.name, None)
+
+    def printed(self, line: str) -> None:
+        """A line the function printed goes to the owner of the session it ran in."""
+        session = self._threads.get(get_ident())
+        for target in (session,) if session else tuple(self._sessions.values()):
+            target.log(line)
+
+    # -- the function's threads ------------------------------------------------------------------
+
+    def _load(self, connection: SessionConnection) -> None:
+        assert self._function is not None
+        try:
+            self._function.load()
+        except BentoError as error:
+            self._failure = FunctionError(error.detail, error.hint)
+        except BaseException as error:
+            detail, self._failure_text = describe(error)
+            self._failure = FunctionError(f"{detail} while it was loaded")
+        self._loaded.set()
+        connection.loaded = True
+        self.wake(connection)
+
+    def _call(
+        self, session: Session, args: list[object], kwargs: dict[str, object], text: bool
+    ) -> None:
+        assert self.started is not None
+        assert self._function is not None
+        self._threads[get_ident()] = session
+        try:
+            self._wait_loaded()
+            terms = Limits(self.started.memory, self.started.disk, self.started.network)
+            api = Api(session, f"{FOLDER}/data", terms, self.started.expires)
+            self._function.call(api, args, kwargs, text)
+        except BentoError as error:
+            session.finish(True, str(error), self._failure_text)
+        except BaseException as error:
+            session.finish(True, *describe(error))
+        else:
+            session.finish(False)
+        finally:
+            del self._threads[get_ident()]
+
+    def _wait_loaded(self) -> None:
+        function = self._function
+        assert function is not None
+        wait_until(self._loaded, lambda: bool(function.main or self._failure), None)
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake_session(self, session: Session) -> None:
+        client = session.client
+        if isinstance(client, SessionConnection):
+            self.wake(client)
+
+
+def warm_up() -> None:
+    """What the first call would pay for is paid while the sandbox waits in its pool."""
+    import _sha256  # type: ignore[import-not-found]  # noqa: F401
+
+    start_new_thread(compile, ("def main(api): pass", "warm", "exec"))
+
+
+class _Printed:
+    """sys.stdout and sys.stderr of a function: whole lines become log lines."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._partial: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        thread = get_ident()
+        *lines, rest = (self._partial.get(thread, "") + text).split("\n")
+        for line in lines:
+            self._runtime.printed(line)
+        self._partial[thread] = rest[-limits.LOG_LINE :]
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+def main() -> None:
+    Runtime().run()

@@ -1,0 +1,158 @@
+"""One invocation: `main` on a thread of its own, its input and its spooled answer.
+
+The session belongs to the instance, not to a connection: connections come and go, `client` is the
+present one or None. Everything below is guarded by one lock; the loop thread moves bytes between the
+streams and the socket, the function's threads call `write`, `read` and `poll`.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from bento.errors import RemoteProtocolError
+from bento.guest.sync import Signal, wait_until
+from bento.protocol import limits
+from bento.protocol.session import ANYWHERE, Ack, Attached, Data, End, Eof
+from bento.protocol.streams import Incoming, Outgoing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from bento.protocol.wire import Message
+
+    class Client(Protocol):
+        """The connection a session is attached to."""
+
+        owner: bool
+
+        def send_log(self, line: str) -> None: ...
+
+
+class Session:
+    """`wake` asks the loop to look at this session; it may be called from any thread."""
+
+    def __init__(self, name: bytes, spool: int, wake: Callable[[], None]) -> None:
+        self.name = name
+        self.client: Client | None = None
+        self._wake = wake
+        self._lock = allocate_lock()
+        self._outgoing = Outgoing(spool)
+        self._incoming = Incoming()
+        self._input: list[bytes] = []
+        self._consumed = 0
+        self._readable = Signal()
+        self._writable = Signal()
+        self._end: End | None = None
+        self._end_sent = False
+
+    # -- the function's threads ------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Appends to the answer; waits while the spool is full and nobody fetches it."""
+        view = memoryview(data).cast("B")
+        at = 0
+        while at < len(view):
+            wait_until(self._writable, lambda: self._outgoing.space > 0, None)
+            with self._lock:
+                piece = bytes(view[at : at + min(limits.CHUNK, self._outgoing.space)])
+                self._outgoing.write(piece)
+            at += len(piece)
+            self._wake()
+
+    def read(self, size: int | None, timeout: float | None) -> bytes:
+        """The next input bytes, at most `size`; b"" at the end of the input. TimeoutError otherwise."""
+        if not self.poll(timeout):
+            raise TimeoutError("no input within the time given")
+        with self._lock:
+            if not self._input:
+                return b""
+            data = self._input.pop(0)
+            if size is not None and len(data) > size:
+                self._input.insert(0, data[size:])
+                data = data[:size]
+            self._consumed += len(data)
+        self._wake()
+        return data
+
+    def poll(self, timeout: float | None) -> bool:
+        """Whether `read` would return at once, waiting up to `timeout` seconds for it."""
+        return wait_until(
+            self._readable, lambda: bool(self._input) or self._incoming.closed, timeout
+        )
+
+    def log(self, line: str) -> None:
+        """A line for the owner, dropped when no owner is attached."""
+        client = self.client
+        if client is not None and client.owner:
+            client.send_log(line)
+
+    def finish(self, failed: bool, detail: str = "", traceback: str = "") -> None:
+        """`main` is over; what it sent stays until the client says Bye."""
+        with self._lock:
+            self._outgoing.close()
+            self._end = End(
+                self._outgoing.end,
+                failed,
+                detail.encode()[: limits.DETAIL].decode(errors="ignore"),
+                traceback.encode()[-limits.TRACEBACK :].decode(errors="ignore"),
+            )
+        self._wake()
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        return self._end is not None
+
+    def attach(self, client: Client, received: int) -> Attached:
+        """`client` is the connection from now on and has `received` bytes of the answer."""
+        with self._lock:
+            if received == ANYWHERE:
+                received = self._outgoing.acknowledged
+            self._outgoing.resume(received)
+            self._incoming.resume(self._consumed)
+            self._input.clear()
+            self._end_sent = False
+            self.client = client
+        self._writable.set()
+        return Attached(self._consumed, received)
+
+    def detach(self, client: Client) -> None:
+        if self.client is client:
+            self.client = None
+
+    def receive(self, message: Data | Ack | Eof) -> None:
+        """What the client sent. Raises RemoteProtocolError when it breaks the rules."""
+        with self._lock:
+            if isinstance(message, Ack):
+                self._outgoing.acknowledge(message.offset)
+            elif isinstance(message, Eof):
+                self._incoming.finish(message.offset)
+            else:
+                data = self._incoming.accept(message.offset, message.data)
+                if data:
+                    self._input.append(data)
+                if self._incoming.received - self._consumed > limits.WINDOW:
+                    raise RemoteProtocolError("more input than the window allows")
+        if isinstance(message, Ack):
+            self._writable.set()
+        else:
+            self._readable.set()
+
+    def next_message(self) -> Message | None:
+        """What to send on the present connection now, if anything."""
+        with self._lock:
+            due = self._incoming.due(self._consumed)
+            if due is not None:
+                return Ack(due)
+            piece = self._outgoing.take()
+            if piece is not None:
+                return Data(*piece)
+            if self._end is None or self._end_sent:
+                return None
+            self._end_sent = True
+            owner = self.client is not None and self.client.owner
+            end = self._end
+            return end if owner else End(end.offset, end.failed, end.detail, "")

@@ -1,0 +1,205 @@
+"""Client <-> box, before the box gets out of the way.
+
+    client                      box
+    Hello  Create|Open|Shutdown ->
+           <- Welcome  Created|Opened|Done|Refused
+
+The client's request follows its Hello without waiting. After Created or Opened the connection is a
+pipe to the instance's guest (see `session`); bytes the client already sent behind an Open are the
+pipe's first. Anything else ends the connection.
+
+`BoxDoor` and `ClientDoor` are the two machines: bytes in, messages out, no I/O. The legal order is
+the table `_NEXT` of each.
+"""
+
+from __future__ import annotations
+
+from bento.errors import KINDS, BentoError, LocalProtocolError, RemoteProtocolError
+from bento.protocol import limits
+from bento.protocol.wire import (
+    U8,
+    U16,
+    U64,
+    Blob,
+    Fixed,
+    FrameReader,
+    List,
+    Message,
+    Text,
+    encode,
+    field,
+)
+
+
+class Hello(Message, tag=0x01):
+    """Nothing in it tells one client from another."""
+
+    versions: tuple[int, ...] = field(List(U16, 8))
+
+
+class Welcome(Message, tag=0x02):
+    version: int = field(U16)
+    policy: bytes = field(Blob(limits.POLICY))  # see protocol.policy
+    signature: bytes = field(Fixed(64))
+    key: bytes = field(Fixed(32))  # Ed25519; its hash stands in the relay's descriptor
+    load: int = field(U8)  # percent of the instances the policy offers
+
+
+class Create(Message, tag=0x03):
+    """A new instance for a function the box has not seen; the code goes to the guest afterwards."""
+
+    manifest: str = field(Text(limits.MANIFEST))
+    function: bytes = field(Fixed(32))  # SHA-256 of the upload; the guest runs nothing else
+
+
+class Created(Message, tag=0x04):
+    invocation: bytes = field(Fixed(limits.TOKEN))
+    shutdown: bytes = field(Fixed(limits.TOKEN))
+    expires: int = field(U64)  # seconds since 1970, whole minutes
+
+
+class Open(Message, tag=0x05):
+    invocation: bytes = field(Fixed(limits.TOKEN))
+
+
+class Opened(Message, tag=0x06):
+    pass
+
+
+class Shutdown(Message, tag=0x07):
+    shutdown: bytes = field(Fixed(limits.TOKEN))
+
+
+class Done(Message, tag=0x08):
+    pass
+
+
+class Inquire(Message, tag=0x09):
+    """Only the Welcome is wanted; the box closes after it."""
+
+
+class Refused(Message, tag=0x0F):
+    """Why not, in one sentence; `kind` names the place as in bento.errors."""
+
+    kind: str = field(Text(32))
+    detail: str = field(Text(limits.DETAIL))
+    hint: str = field(Text(limits.DETAIL))
+
+    @classmethod
+    def of(cls, error: BentoError) -> Refused:
+        return cls(error.kind, _clip(error.detail), _clip(error.hint))
+
+    def error(self) -> BentoError:
+        """The refusal as an exception of its kind, for the client to raise."""
+        return KINDS.get(self.kind, RemoteProtocolError)(self.detail, self.hint)
+
+
+Request = Create | Open | Shutdown | Inquire
+Answer = Created | Opened | Done | Refused
+
+_REQUESTS = (Hello, Create, Open, Shutdown, Inquire)
+_ANSWERS = (Welcome, Created, Opened, Done, Refused)
+
+
+def _clip(text: str) -> str:
+    return text.encode()[: limits.DETAIL - 4].decode(errors="ignore")
+
+
+class BoxDoor:
+    """The box's half: HELLO -> REQUEST -> ANSWER -> (PIPE | CLOSED)."""
+
+    def __init__(self) -> None:
+        self._reader = FrameReader(_REQUESTS, limits.DOOR_FRAME)
+        self._state = "HELLO"
+
+    def receive(self, data: bytes) -> list[Hello | Request]:
+        """The messages completed by `data`; after a request nothing more is parsed."""
+        messages: list[Hello | Request] = []
+        for message in self._reader.feed(data):
+            if (self._state == "HELLO") != isinstance(message, Hello):
+                raise RemoteProtocolError(f"a {type(message).__name__} out of turn")
+            if isinstance(message, Hello):
+                if not set(message.versions) & set(limits.VERSIONS):
+                    raise RemoteProtocolError(
+                        f"no common protocol version: this box speaks {limits.VERSIONS}",
+                        "use a newer client, or another box",
+                    )
+                self._state = "REQUEST"
+            else:
+                self._state = "ANSWER"
+                self._reader.stop()
+            messages.append(message)  # type: ignore[arg-type]
+        return messages
+
+    def welcome(
+        self, hello: Hello, policy: bytes, signature: bytes, key: bytes, load: int
+    ) -> bytes:
+        version = next(v for v in limits.VERSIONS if v in hello.versions)
+        return encode(Welcome(version, policy, signature, key, load))
+
+    def answer(self, message: Answer) -> bytes:
+        """The one answer to the request."""
+        refused = isinstance(message, Refused)
+        if self._state in ("PIPE", "CLOSED") or not (refused or self._state == "ANSWER"):
+            raise LocalProtocolError(f"no answer is due in state {self._state}")
+        self._state = "PIPE" if isinstance(message, Created | Opened) else "CLOSED"
+        return encode(message)
+
+    def rest(self) -> bytes:
+        """What the client already sent for the guest; only once the connection is a pipe."""
+        if self._state != "PIPE":
+            raise LocalProtocolError("the connection is not a pipe yet")
+        return self._reader.rest()
+
+
+class ClientDoor:
+    """The client's half: send `request(...)`, feed what comes until `receive` gives the answer."""
+
+    def __init__(self) -> None:
+        self._reader = FrameReader(_ANSWERS, limits.DOOR_FRAME)
+        self._request: Request | None = None
+        self._welcomed = False
+
+    def request(self, request: Request) -> bytes:
+        if self._request is not None:
+            raise LocalProtocolError("one connection carries one request")
+        self._request = request
+        return encode(Hello(limits.VERSIONS)) + encode(request)
+
+    def receive(self, data: bytes) -> list[Welcome | Answer]:
+        messages: list[Welcome | Answer] = []
+        for message in self._reader.feed(data):
+            self._check(message)
+            messages.append(message)  # type: ignore[arg-type]
+        return messages
+
+    def rest(self) -> bytes:
+        """Bytes of the guest that came with the answer."""
+        return self._reader.rest()
+
+    def _check(self, message: Message) -> None:
+        expected = _ANSWER_TO[type(self._request)]
+        if isinstance(message, Welcome):
+            if self._welcomed or message.version not in limits.VERSIONS:
+                raise RemoteProtocolError("a Welcome out of turn or of an unknown version")
+            self._welcomed = True
+            if isinstance(self._request, Inquire):
+                self._reader.stop()
+            return
+        if isinstance(message, Refused):
+            self._reader.stop()
+            return
+        if not self._welcomed or expected is None or not isinstance(message, expected):
+            raise RemoteProtocolError(
+                f"the box answered with an unexpected {type(message).__name__}"
+            )
+        self._reader.stop()
+
+
+_ANSWER_TO: dict[type | None, type | None] = {
+    Create: Created,
+    Open: Opened,
+    Shutdown: Done,
+    Inquire: None,
+    type(None): None,
+}

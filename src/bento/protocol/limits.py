@@ -1,0 +1,67 @@
+"""Every limit of the protocol, with unit and reason. Sizes are bytes unless a name says otherwise."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DOOR_FRAME = 64 * KIB
+"""The largest frame before a token was checked: a stranger can make the box hold this much."""
+
+SESSION_FRAME = 1 * MIB + 4 * KIB
+"""The largest frame inside a session: the arguments of one call, plus their envelope."""
+
+ARGUMENTS = 1 * MIB
+"""All arguments of one invocation together; larger input belongs in the input stream."""
+
+CHUNK = 64 * KIB
+"""Stream bytes in one DATA or CODE frame: 135 Tor cells, large enough that framing costs nothing."""
+
+CHUNK_MAX = 256 * KIB
+"""What a receiver accepts in one DATA or CODE frame."""
+
+WINDOW = 4 * MIB
+"""Unacknowledged bytes a sender keeps for resuming (the spool's default bound). 300 ms at 10 MB/s is 3 MB."""
+
+WINDOW_MAX = 64 * MIB + CHUNK_MAX
+"""What a client holds unread at most, whatever spool the instance was given; it stops a liar only."""
+
+ACK_EVERY = 128 * KIB
+"""A receiver acknowledges after this many bytes: two frames, 1 small cell for each 269 full ones."""
+
+UPLOAD = 64 * MIB
+"""The largest function a guest takes; a box's policy may offer less."""
+
+MANIFEST = 16 * KIB
+"""The inline manifest block, as text."""
+
+POLICY = 32 * KIB
+"""A signed policy document."""
+
+DETAIL = 4 * KIB
+"""The sentence of an error, and its hint."""
+
+TRACEBACK = 64 * KIB
+"""A function's traceback as its owner receives it; longer ones keep their end."""
+
+LOG_LINE = 4 * KIB
+"""One line of api.log."""
+
+TOKEN = 32
+"""A capability: 256 bits."""
+
+SESSION_ID = 16
+"""A session's name, chosen by the client: 128 random bits, so it is a capability as well."""
+
+OWNER = 16
+"""The secret that proves to a guest that the invoker installed it: 128 random bits."""
+
+VERSIONS = (1,)
+"""Protocol versions this code speaks, best first."""
+
+VALUE_DEPTH = 16
+"""Nesting of call arguments."""
+
+VALUE_ITEMS = 10_000
+"""Lists, maps and scalars in the arguments of one call, all together."""
+
+SESSIONS = 64
+"""Sessions an instance keeps at once, ended but unfetched ones included."""

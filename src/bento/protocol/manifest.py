@@ -1,0 +1,174 @@
+"""What a function asks for: the manifest, an inline block of comments in its own source.
+
+    # /// bento
+    # image = "python"
+    # memory = "64 MiB"
+    # egress = ["*:80", "*:443"]
+    # ///
+
+The block's form is that of PEP 723; its body is TOML. Unknown keys are errors, everything has a
+default, and the default asks for little.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tomllib
+import zipfile
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from bento.errors import UsageError
+from bento.protocol import limits
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+_SIZE = re.compile(r"([0-9]{1,12})\s*(B|KiB|MiB|GiB)?", re.ASCII)
+_SIZES = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+_TIME = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?", re.ASCII)
+_TIMES = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_EGRESS_RULES = 64
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The terms an instance runs under. Sizes are bytes, times seconds, cpu is in cores."""
+
+    image: str = "python"
+    memory: int = 64 * MIB
+    cpu: float = 0.5
+    disk: int = 16 * MIB
+    pids: int = 64
+    lifetime: int = 3600
+    egress: tuple[str, ...] = field(default=())
+    spool: int = limits.WINDOW
+
+    @classmethod
+    def parse(cls, text: str) -> Manifest:
+        """The manifest in TOML `text`. Raises UsageError naming every bad line at once."""
+        if len(text.encode()) > limits.MANIFEST:
+            raise UsageError(f"the manifest is larger than {limits.MANIFEST} bytes")
+        try:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise UsageError(f"the manifest is not TOML: {error}") from None
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for key, value in table.items():
+            reader = _READERS.get(key)
+            if reader is None:
+                problems.append(f"there is no {key!r} in a manifest")
+                continue
+            try:
+                values[key] = reader(value)
+            except ValueError as error:
+                problems.append(f"{key} = {value!r}: {error}")
+        if problems:
+            known = ", ".join(item.name for item in fields(cls))
+            raise UsageError(
+                "the manifest is wrong: " + "; ".join(problems), f"it may have {known}"
+            )
+        return cls(**values)
+
+
+def manifest_text(upload: bytes) -> str:
+    """The manifest block inside an upload (source text, or a zip with a __main__.py) as TOML.
+
+    A function without a block gets the defaults: the empty text. Raises UsageError on a bad upload."""
+    source = _source(upload)
+    lines: list[str] | None = None
+    for line in source.splitlines():
+        if lines is None:
+            if line.rstrip() == "# /// bento":
+                lines = []
+        elif line.rstrip() == "# ///":
+            return "\n".join(lines)
+        elif line.startswith("# ") or line.rstrip() == "#":
+            lines.append(line[2:])
+        else:
+            raise UsageError("the manifest block is not closed", "end it with a line: # ///")
+    if lines is not None:
+        raise UsageError("the manifest block is not closed", "end it with a line: # ///")
+    return ""
+
+
+def _source(upload: bytes) -> str:
+    if upload.startswith(b"PK\x03\x04"):
+        try:
+            with zipfile.ZipFile(io.BytesIO(upload)) as archive:
+                upload = archive.read("__main__.py")
+        except KeyError:
+            raise UsageError("the zip has no __main__.py", "put main(api, …) there") from None
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise UsageError(f"the zip cannot be read: {error}") from None
+    try:
+        return upload.decode()
+    except UnicodeDecodeError:
+        raise UsageError("the function is neither UTF-8 source nor a zip") from None
+
+
+def read_size(value: object) -> int:
+    """Bytes from `"64 MiB"` or a whole number. Raises ValueError."""
+    return _read(value, _SIZE, _SIZES, 'write a size as "64 MiB"')
+
+
+def read_time(value: object) -> int:
+    """Seconds from `"10m"` or a whole number. Raises ValueError."""
+    return _read(value, _TIME, _TIMES, 'write a time as "90s", "10m", "2h" or "1d"')
+
+
+def _read(value: object, form: re.Pattern[str], units: dict[str | None, int], say: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    match = form.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError(say)
+    return int(match[1]) * units[match[2]]
+
+
+def show_size(size: int) -> str:
+    """`64 MiB` for 67108864: the largest unit that leaves a whole number."""
+    for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if size >= factor and size % factor == 0:
+            return f"{size // factor} {unit}"
+    return f"{size} B"
+
+
+def _image(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,31}", value):
+        return value
+    raise ValueError("an image is named by lower-case letters, digits and dashes")
+
+
+def _cpu(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.01 <= value <= 64:
+        return float(value)
+    raise ValueError("cpu is a number of cores from 0.01 to 64")
+
+
+def _pids(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096:
+        return value
+    raise ValueError("pids is a whole number from 1 to 4096")
+
+
+def _egress(value: object) -> tuple[str, ...]:
+    if (
+        isinstance(value, list)
+        and len(value) <= _EGRESS_RULES
+        and all(isinstance(item, str) and 3 <= len(item) <= 300 for item in value)
+    ):
+        return tuple(value)
+    raise ValueError(f'egress is a list of at most {_EGRESS_RULES} rules such as "*:443"')
+
+
+_READERS = {
+    "image": _image,
+    "memory": read_size,
+    "cpu": _cpu,
+    "disk": read_size,
+    "pids": _pids,
+    "lifetime": read_time,
+    "egress": _egress,
+    "spool": read_size,
+}

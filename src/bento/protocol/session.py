@@ -1,0 +1,117 @@
+"""Client <-> guest, end to end; the box relays these bytes and knows nothing of them.
+
+One connection carries one session (or none: an upload alone).
+
+    client                                  guest
+    Load, Code, Code …                 ->                    once, by whoever installs
+    Invoke(session, arguments)         ->                    main(api, …) starts
+    Data, Ack, Eof                     <->                   two resumable streams
+                                       <-  Log (owner only), End
+    Bye                                ->                    the guest forgets the session
+
+A connection that dies detaches the session; `Attach(session, received)` on another connection goes on
+where it stopped. `Invoke` names the session itself, so that sending it twice runs it once.
+"""
+
+from __future__ import annotations
+
+from bento.protocol import limits
+from bento.protocol.wire import FLAG, U64, Blob, Fixed, FrameReader, Message, Text, field
+
+ANYWHERE = (1 << 64) - 1
+"""`Attach.received` of a client that lost count: the answer goes on at the oldest byte still kept."""
+
+
+class Load(Message, tag=0x20):
+    """The upload follows in Code frames; with `offset` > 0 it is continued there."""
+
+    size: int = field(U64)
+    offset: int = field(U64)
+    owner: bytes = field(Fixed(limits.OWNER))
+
+
+class Code(Message, tag=0x21):
+    data: bytes = field(Blob(limits.CHUNK_MAX))
+
+
+class Loading(Message, tag=0x22):
+    """Answers a Load: the guest has this many bytes of the upload."""
+
+    received: int = field(U64)
+
+
+class Loaded(Message, tag=0x23):
+    """The function is there and its hash is right."""
+
+
+class Invoke(Message, tag=0x24):
+    session: bytes = field(Fixed(limits.SESSION_ID))
+    arguments: bytes = field(Blob(limits.ARGUMENTS))  # values.encode_values([args, kwargs])
+    text: bool = field(FLAG)  # strings are to be converted by main's annotations
+    owner: bytes = field(Fixed(limits.OWNER, optional=True))
+
+
+class Attach(Message, tag=0x25):
+    session: bytes = field(Fixed(limits.SESSION_ID))
+    received: int = field(U64)  # bytes of the answer the client has, or ANYWHERE
+    owner: bytes = field(Fixed(limits.OWNER, optional=True))
+
+
+class Attached(Message, tag=0x26):
+    """Answers Invoke and Attach: input consumed so far, and where the answer goes on (bytes)."""
+
+    received: int = field(U64)
+    offset: int = field(U64)
+
+
+class Data(Message, tag=0x27):
+    offset: int = field(U64)
+    data: bytes = field(Blob(limits.CHUNK_MAX))
+
+
+class Ack(Message, tag=0x28):
+    offset: int = field(U64)
+
+
+class Eof(Message, tag=0x29):
+    offset: int = field(U64)
+
+
+class Log(Message, tag=0x2A):
+    line: str = field(Text(limits.LOG_LINE))
+
+
+class End(Message, tag=0x2B):
+    """main returned or raised; `offset` is the answer's length. A failure's traceback is the owner's."""
+
+    offset: int = field(U64)
+    failed: bool = field(FLAG)
+    detail: str = field(Text(limits.DETAIL))
+    traceback: str = field(Text(limits.TRACEBACK))
+
+
+class Bye(Message, tag=0x2C):
+    """The client has everything; the guest may forget the session."""
+
+
+class Failed(Message, tag=0x2D):
+    """The request cannot be done; the connection ends. `kind` as in bento.errors."""
+
+    kind: str = field(Text(32))
+    detail: str = field(Text(limits.DETAIL))
+    hint: str = field(Text(limits.DETAIL))
+    traceback: str = field(Text(limits.TRACEBACK))  # the owner's
+
+
+FROM_CLIENT = (Load, Code, Invoke, Attach, Data, Ack, Eof, Bye)
+FROM_GUEST = (Loading, Loaded, Attached, Data, Ack, Eof, Log, End, Failed)
+
+
+def guest_reader() -> FrameReader:
+    """Parses what a client sends to a guest."""
+    return FrameReader(FROM_CLIENT, limits.SESSION_FRAME)
+
+
+def client_reader() -> FrameReader:
+    """Parses what a guest sends to a client."""
+    return FrameReader(FROM_GUEST, limits.SESSION_FRAME)

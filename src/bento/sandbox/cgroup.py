@@ -1,0 +1,291 @@
+"""Limits by control groups: version 1, version 2, or a machine that mixes them.
+
+Each instance has a group of its own below `bento`, with its limits written before its first process
+joins. Where groups are not ours to make (no root, nothing delegated) there is no group, the sandbox
+says so in its `level`, and rlimits are all there is.
+
+Sources: kernel Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst; systemd "Control Group APIs and
+Delegation" (a delegated group is ours below its own path, and only there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bento.errors import HostError
+from bento.sandbox.limits import SUPERVISOR, Limits
+
+WANTED = frozenset({"memory", "pids", "cpu"})
+_ACCOUNTING = frozenset({"cpuacct"})  # a controller of its own in version 1 only
+_PARENT = "bento"
+_PERIOD = 100_000  # microseconds over which the cpu quota is counted (the kernel's default)
+_WEIGHT = {1: ("cpu.shares", 128), 2: ("cpu.weight", 12)}  # an eighth of the usual: tor goes first
+_REMOVAL = 10.0  # seconds an ended group may stay busy
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """A mounted tree of groups in which ours may be made: `base` holds one folder per instance."""
+
+    version: int
+    base: Path
+    controllers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance has used: seconds of cpu since its start, bytes of memory now."""
+
+    cpu: float
+    memory: int
+
+
+class Group:
+    """The groups of one instance, one folder in each hierarchy."""
+
+    def __init__(self, name: str, hierarchies: tuple[Hierarchy, ...]) -> None:
+        self.name = name
+        self._folders = {h: h.base / name for h in hierarchies}
+        self.enforces = WANTED & frozenset(c for h in hierarchies for c in h.controllers)
+
+    @classmethod
+    def create(cls, name: str, limits: Limits, hierarchies: tuple[Hierarchy, ...]) -> Group:
+        """A new group with `limits`. Raises HostError if it cannot be made or limited."""
+        group = cls(name, hierarchies)
+        try:
+            for folder in group._folders.values():
+                folder.mkdir(mode=0o755)
+            group.set(limits)
+        except OSError as error:
+            group._remove_now()
+            raise HostError(f"no control group for a sandbox: {error}") from error
+        return group
+
+    @property
+    def unified(self) -> Path | None:
+        """The version 2 folder, in which a process can be born (CLONE_INTO_CGROUP)."""
+        return next((folder for h, folder in self._folders.items() if h.version == 2), None)
+
+    @property
+    def tasks(self) -> list[Path]:
+        """The version 1 files into which a process writes itself."""
+        return [folder / "tasks" for h, folder in self._folders.items() if h.version == 1]
+
+    def set(self, limits: Limits) -> None:
+        """Writes new limits, also on a running instance."""
+        for hierarchy, folder in self._folders.items():
+            for controller, writer in _WRITERS[hierarchy.version].items():
+                if controller in hierarchy.controllers:
+                    writer(folder, limits)
+
+    def unthrottle(self) -> None:
+        """No cpu quota any more: processes must be scheduled to die (a killed fork bomb under a
+        quota of one half takes 100 ms instead of a few)."""
+        for hierarchy, folder in self._folders.items():
+            if "cpu" in hierarchy.controllers:
+                with contextlib.suppress(OSError):
+                    _write(folder / _CPU_FILE[hierarchy.version], _NO_QUOTA[hierarchy.version])
+
+    def kill(self) -> None:
+        """SIGKILL to every process in the group, bubblewrap's outer one too."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+
+    def processes(self) -> list[int]:
+        """The processes in the group."""
+        for folder in self._folders.values():
+            with contextlib.suppress(FileNotFoundError):
+                return [int(word) for word in (folder / "cgroup.procs").read_text().split()]
+        return []
+
+    def usage(self) -> Usage:
+        """Zeroes for what no group counts, or once the group is gone."""
+        return Usage(self._cpu_seconds(), self._memory_bytes())
+
+    async def kill_and_remove(self) -> None:
+        """`kill`, until nobody is left, and `remove`."""
+        while self.processes():
+            self.kill()
+            await asyncio.sleep(0.001)
+        await self.remove()
+
+    async def remove(self) -> None:
+        """Takes the group away; its processes must be gone. Waits while the kernel still clears up.
+
+        Raises HostError if the group stays busy.
+        """
+        deadline = asyncio.get_running_loop().time() + _REMOVAL
+        pause = 0.0005
+        while not self._remove_now():
+            if asyncio.get_running_loop().time() > deadline:
+                raise HostError(f"control group {self.name} is still in use: {self.processes()}")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def _remove_now(self) -> bool:
+        gone = True
+        for folder in self._folders.values():
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                gone = False
+        return gone
+
+    def _cpu_seconds(self) -> float:
+        for hierarchy, folder in self._folders.items():
+            with contextlib.suppress(OSError):
+                if "cpuacct" in hierarchy.controllers:
+                    return int((folder / "cpuacct.usage").read_text()) / 1e9
+                if hierarchy.version == 2 and "cpu" in hierarchy.controllers:
+                    return int((folder / "cpu.stat").read_text().split()[1]) / 1e6
+        return 0.0
+
+    def _memory_bytes(self) -> int:
+        names = {1: "memory.usage_in_bytes", 2: "memory.current"}
+        for hierarchy, folder in self._folders.items():
+            if "memory" in hierarchy.controllers:
+                with contextlib.suppress(OSError):
+                    return int((folder / names[hierarchy.version]).read_text())
+        return 0
+
+
+def _write(path: Path, value: int | str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, str(value).encode())
+    finally:
+        os.close(descriptor)
+
+
+def _write_if_there(path: Path, value: int | str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        _write(path, value)
+
+
+def _memory_1(folder: Path, limits: Limits) -> None:
+    limit, with_swap = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
+    # The limit with swap may never be below the one without: which comes first depends.
+    try:
+        _write(limit, limits.memory)
+        _write_if_there(with_swap, limits.memory)
+    except OSError:
+        _write_if_there(with_swap, limits.memory)
+        _write(limit, limits.memory)
+    _write(folder / "memory.swappiness", 0)
+
+
+def _memory_2(folder: Path, limits: Limits) -> None:
+    _write(folder / "memory.max", limits.memory)
+    _write_if_there(folder / "memory.swap.max", 0)
+    _write(folder / "memory.oom.group", 1)  # half a function is of no use to anybody
+
+
+def _pids(folder: Path, limits: Limits) -> None:
+    _write(folder / "pids.max", limits.pids + SUPERVISOR)
+
+
+def _cpu_1(folder: Path, limits: Limits) -> None:
+    _write(folder / "cpu.cfs_period_us", _PERIOD)
+    _write(folder / "cpu.cfs_quota_us", int(limits.cpu * _PERIOD))
+
+
+def _cpu_2(folder: Path, limits: Limits) -> None:
+    _write(folder / "cpu.max", f"{int(limits.cpu * _PERIOD)} {_PERIOD}")
+
+
+_WRITERS = {
+    1: {"memory": _memory_1, "pids": _pids, "cpu": _cpu_1},
+    2: {"memory": _memory_2, "pids": _pids, "cpu": _cpu_2},
+}
+_CPU_FILE = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
+_NO_QUOTA = {1: "-1", 2: "max"}
+
+
+# -- which hierarchies there are -------------------------------------------------------------------
+
+
+@cache
+def hierarchies() -> tuple[Hierarchy, ...]:
+    """The hierarchies of this machine in which we may make groups; looked up once per process.
+
+    Their `bento` folders are made here, and in version 2 the controllers handed down to them.
+    """
+    found = []
+    for version, mount, controllers in mounted(Path("/proc/self/mountinfo").read_text()):
+        base = _base(version, mount, Path("/proc/self/cgroup").read_text())
+        usable = _prepare(version, base, controllers)
+        if usable:
+            found.append(Hierarchy(version, base, usable))
+            name, weight = _WEIGHT[version]
+            _write_if_there(base / name, weight)
+    return tuple(found)
+
+
+def mounted(mountinfo: str) -> list[tuple[int, Path, frozenset[str]]]:
+    """(version, mount point, controllers of interest) of each cgroup mount in a mountinfo text.
+
+    In version 2 the mount does not tell its controllers: all that are wanted are given.
+    """
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        mount = Path(left.split()[4])
+        if kind == "cgroup2":
+            found.append((2, mount, WANTED))
+        elif kind == "cgroup" and (ours := (WANTED | _ACCOUNTING) & set(options.split(","))):
+            found.append((1, mount, frozenset(ours)))
+    return found
+
+
+def _base(version: int, mount: Path, own: str) -> Path:
+    """Where our groups go: below our own group if that was delegated to us, else at the top."""
+    if version == 2:
+        path = next(line.partition("::")[2] for line in own.splitlines() if line.startswith("0::"))
+        group = mount / path.strip("/")
+        if os.geteuid() != 0 or _is_delegated(group):
+            return group / _PARENT
+    return mount / _PARENT
+
+
+def _is_delegated(group: Path) -> bool:
+    for name in ("trusted.delegate", "user.delegate"):
+        with contextlib.suppress(OSError):
+            return os.getxattr(group, name) == b"1"
+    return False
+
+
+def _prepare(version: int, base: Path, controllers: frozenset[str]) -> frozenset[str]:
+    """Makes `base`; which of `controllers` can be used in groups below it (perhaps none)."""
+    try:
+        if version == 2:
+            return _prepare_2(base, controllers)
+        base.mkdir(exist_ok=True)
+        _write(base / "cgroup.procs", "")  # denied here, it would be denied later
+    except OSError:
+        return frozenset()
+    return controllers
+
+
+def _prepare_2(base: Path, wanted: frozenset[str]) -> frozenset[str]:
+    usable = wanted & set((base.parent / "cgroup.controllers").read_text().split())
+    if not usable:
+        return frozenset()
+    if base.parent.name and _is_delegated(base.parent):
+        # A group with processes of its own cannot hand controllers down: step into a leaf.
+        leaf = base.parent / "bentod"
+        leaf.mkdir(exist_ok=True)
+        _write(leaf / "cgroup.procs", os.getpid())
+    base.mkdir(exist_ok=True)
+    enable = " ".join(f"+{controller}" for controller in sorted(usable))
+    _write(base.parent / "cgroup.subtree_control", enable)
+    _write(base / "cgroup.subtree_control", enable)
+    return usable

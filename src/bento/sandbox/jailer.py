@@ -1,0 +1,205 @@
+"""A small program of its own that starts bubblewrap; the only code between bentod and a sandbox.
+
+bentod runs it once, as `python3 -I -S jailer.py` with a SOCK_SEQPACKET socket as descriptor 0, and
+it ends when that does. It exists because only a process itself can enter a control group without a
+pause of 10 to 20 ms (the kernel waits until no fork is under way anywhere), because it is small and
+single-threaded where bentod is neither, and so that what runs with privilege is read at a glance.
+
+Each request is one packet: a marshalled dict, and descriptors by SCM_RIGHTS: a socket for the reply,
+then those of the child, which has them as 0, 1, 2 and so on. The child
+
+    1  is born in, or enters, the control groups of its instance
+    2  is last for the cpu, first for the out-of-memory killer
+    3  becomes the instance's user, for good
+    4  makes a user and a mount namespace, with the instance's disk in it: a tmpfs on /tmp
+    5  bounds itself by rlimits
+    6  becomes bubblewrap, with an empty environment and no descriptors but those of the request
+
+Every fork copies this program's memory: it imports nothing of Bento and little else.
+"""
+
+from __future__ import annotations
+
+import _socket
+import ctypes
+import marshal
+import os
+import resource
+import signal
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, TypedDict
+
+    class Request(TypedDict):
+        """What `launch` asks for."""
+
+        command: list[str]
+        uid: int | None  # None: stay who we are
+        tasks: list[str]  # files of version 1 control groups
+        unified: str | None  # folder of a version 2 control group
+        nice: int
+        oom_score_adj: int
+        rlimits: list[tuple[int, int]]
+        disk: int  # bytes
+        inodes: int
+
+
+_LONGEST_REQUEST = 8192  # bytes
+_MOST_DESCRIPTORS = 16
+_NUMBERS_END = 1 << 30  # close_range(2) takes no time for numbers that are not open
+
+_SYS_CLONE3 = 435  # the same on every architecture
+_CLONE_PIDFD = 0x1000
+_CLONE_INTO_CGROUP = 0x2_0000_0000
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
+_PR_SET_DUMPABLE = 4
+
+# PyDLL: the interpreter lock stays with us, as in os.fork.
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+def serve(requests: _socket.socket) -> None:
+    """Answers requests until bentod is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits: the kernel reaps
+    while True:
+        packet, descriptors = _receive(requests)
+        if not packet:
+            return
+        reply = _socket.socket(fileno=descriptors[0])
+        try:
+            request: Request = marshal.loads(packet)  # noqa: S302 - bentod's, our parent's
+            _answer(request, reply, descriptors[1:])
+        except OSError as error:
+            reply.send(f"error {error}".encode())
+        finally:
+            reply.close()
+            for descriptor in descriptors[1:]:
+                os.close(descriptor)
+
+
+def _receive(requests: _socket.socket) -> tuple[bytes, list[int]]:
+    space = _socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
+    packet, ancillary, _, _ = requests.recvmsg(_LONGEST_REQUEST, space, _socket.MSG_CMSG_CLOEXEC)
+    return packet, [
+        number for _, _, data in ancillary for (number,) in struct.iter_unpack("i", data)
+    ]
+
+
+def _answer(request: Request, reply: _socket.socket, descriptors: list[int]) -> None:
+    pid, pidfd = _fork(request["unified"])
+    if pid == 0:
+        _become_bubblewrap(request, descriptors)
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", pidfd))
+    reply.sendmsg([str(pid).encode()], [rights])
+    os.close(pidfd)
+
+
+def _fork(group: str | None) -> tuple[int, int]:
+    """fork(), with the child born in the version 2 control group `group`: (pid, pidfd); in the
+    child (0, -1)."""
+    if group is None:
+        pid = os.fork()
+        return (pid, os.pidfd_open(pid)) if pid else (0, -1)
+    folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return _fork_into(folder)
+    finally:
+        os.close(folder)
+
+
+def _fork_into(group: int) -> tuple[int, int]:
+    pidfd = ctypes.c_int(-1)
+    # struct clone_args, linux/sched.h: flags, pidfd, 2 unused, signal, 5 unused, cgroup
+    arguments = struct.pack(
+        "=11Q",
+        *(_CLONE_PIDFD | _CLONE_INTO_CGROUP, ctypes.addressof(pidfd), 0, 0),
+        *(signal.SIGCHLD, 0, 0, 0, 0, 0, group),
+    )
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = _libc.syscall(_SYS_CLONE3, arguments, ctypes.c_size_t(len(arguments)))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0, -1
+    number = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, f"clone: {os.strerror(number)}")
+    return pid, pidfd.value
+
+
+def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
+    try:
+        _place(descriptors)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # what is ignored stays ignored through exec
+        for path in request["tasks"]:
+            _write(path, "0")
+        os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
+        _write("/proc/self/oom_score_adj", str(request["oom_score_adj"]))
+        if request["uid"] is not None:
+            _become_user(request["uid"])
+        _make_disk(request["disk"], request["inodes"])
+        # Only now: RLIMIT_NPROC set any earlier would also bound, for the namespace just made, all
+        # processes that our user has outside (each level is checked, user_namespaces(7)).
+        for which, value in request["rlimits"]:
+            resource.setrlimit(which, (value, value))
+        os.execve(request["command"][0], request["command"], {})  # noqa: S606
+    except BaseException as error:
+        os.write(2, f"jailer: {error}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def _place(descriptors: list[int]) -> None:
+    """Moves the request's descriptors to 0, 1, 2 and so on, and closes all others."""
+    # The kernel gave them ascending numbers, each above its place: none is overwritten unmoved.
+    for place, descriptor in enumerate(descriptors):
+        assert descriptor > place
+        os.dup2(descriptor, place)
+    os.closerange(len(descriptors), _NUMBERS_END)
+
+
+def _become_user(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    # Without this /proc/self would still be root's, and the maps below not ours to write.
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
+
+
+def _make_disk(size: int, inodes: int) -> None:
+    uid, gid = os.getuid(), os.getgid()
+    _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "namespaces")
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
+    options = f"size={size},nr_inodes={inodes},mode=0700"
+    _mount(b"disk", b"/tmp", b"tmpfs", _MS_NOSUID | _MS_NODEV, options.encode())
+
+
+def _mount(
+    source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None
+) -> None:
+    _check(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data), "mount")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    serve(_socket.socket(fileno=0))

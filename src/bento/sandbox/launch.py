@@ -1,0 +1,170 @@
+"""Starts bubblewrap through the jailer, and learns from it which process is the sandbox's first."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import marshal
+import os
+import socket
+import subprocess
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bento.errors import HostError
+from bento.sandbox import bubblewrap, loader, rlimits, seccomp
+from bento.sandbox.cgroup import Group
+from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable
+from bento.sandbox.images import Image
+from bento.sandbox.limits import Limits
+from bento.sandbox.process import Process, parent
+from bento.sandbox.uids import Uid
+
+if TYPE_CHECKING:
+    from bento.sandbox.jailer import Request
+
+_PYTHON = "/usr/bin/python3"
+_JAILER = Path(__file__).with_name("jailer.py")
+_INFO_LIMIT = 4096  # bytes; bubblewrap writes about 200
+_REPLY_LIMIT = 1024  # bytes; a number, or one sentence
+_END_WITHIN = 5.0  # seconds for the jailer to see that we are gone
+
+# The numbers that bubblewrap is told, in the order in which the jailer is given descriptors.
+_OPTIONS, _INFO, _SECCOMP, _FILES = 3, 4, 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """Descriptors 0, 1 and 2 of the sandbox's first process, see `loader`."""
+
+    listener: int
+    blob: int
+    diagnosis: int
+
+
+async def launch(
+    image: Image, limits: Limits, uid: Uid | None, group: Group | None, standard: Standard
+) -> tuple[Process, int]:
+    """(supervisor, process id of the sandbox's first process).
+
+    The supervisor is bubblewrap's outer process, which ends right after the sandbox. Raises
+    HostError if the sandbox's first process never came to be; the supervisor has ended then.
+    """
+    with ExitStack() as stack:
+        info = stack.enter_context(Pipe())
+        contents = (
+            _options(image),
+            seccomp.program(image.profile, grouped=group is not None),
+            *(d for _, d in image.files),
+        )
+        options, program, *files = (stack.enter_context(memory_file(c)) for c in contents)
+        supervisor = await _jailer().request(
+            _request(image, limits, uid, group),
+            [*astuple(standard), options, info.writer, program, *files],
+        )
+        info.close_writer()
+        try:
+            return supervisor, await _first_process(info.reader, supervisor.pid)
+        except BaseException:
+            await supervisor.end()
+            raise
+
+
+@cache
+def _options(image: Image) -> bytes:
+    files = {path: _FILES + index for index, (path, _) in enumerate(image.files)}
+    words = bubblewrap.options(image, info=_INFO, seccomp=_SECCOMP, files=files)
+    return "\0".join(words).encode()
+
+
+@cache
+def _command(image: Image) -> list[str]:
+    # The options stay off the command line, where anybody on the machine could read them.
+    text = loader.text(seccomp.seal(image.profile))
+    return [bubblewrap.PROGRAM, "--args", str(_OPTIONS), _PYTHON, "-I", "-S", "-c", text]
+
+
+def _request(image: Image, limits: Limits, uid: Uid | None, group: Group | None) -> bytes:
+    request: Request = {
+        "command": _command(image),
+        "uid": uid.number if uid else None,
+        "tasks": [os.fspath(path) for path in group.tasks] if group else [],
+        "unified": os.fspath(group.unified) if group and group.unified else None,
+        "nice": rlimits.NICE,
+        "oom_score_adj": rlimits.OOM_SCORE,
+        "rlimits": list(rlimits.values(limits, grouped=group is not None).items()),
+        "disk": limits.disk,
+        "inodes": limits.inodes,
+    }
+    return marshal.dumps(request)  # type: ignore[arg-type]  # a TypedDict is a dict
+
+
+async def _first_process(info: int, supervisor: int) -> int:
+    text = await read_all(info, _INFO_LIMIT)
+    try:
+        pid = int(json.loads(text)["child-pid"])
+        if parent(pid) == supervisor:
+            return pid
+    except (ValueError, LookupError):  # no or half an answer; or ended since
+        pass
+    raise HostError("bubblewrap ended before the sandbox was made")
+
+
+class Jailer:
+    """The jailer's process, from bentod's side."""
+
+    def __init__(self) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # In a session of its own: a Ctrl-C meant for bentod must not reach it.
+            self._process = subprocess.Popen(
+                [_PYTHON, "-I", "-S", os.fspath(_JAILER)],
+                stdin=theirs.fileno(),
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    async def request(self, request: bytes, descriptors: list[int]) -> Process:
+        """bubblewrap's outer process. Raises HostError with the jailer's reason if it has none."""
+        reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with reply:
+            with theirs:
+                socket.send_fds(self._requests, [request], [theirs.fileno(), *descriptors])
+            await readable(reply.fileno())
+            message, pidfds, _, _ = socket.recv_fds(reply, _REPLY_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)
+        if not pidfds:
+            raise HostError(f"no process for a sandbox: {message.decode() or 'the jailer ended'}")
+        return Process(int(message), pidfds[0])
+
+    def close(self) -> None:
+        """Ends the jailer; the sandboxes it started live on."""
+        self._requests.close()
+        self._process.wait(_END_WITHIN)
+
+
+_current: Jailer | None = None
+
+
+def _jailer() -> Jailer:
+    """The one jailer of this process, started at the first need and again if it died."""
+    global _current
+    if _current is None or not _current.alive:
+        if _current is None:
+            atexit.register(_close)
+        else:
+            _current.close()
+        _current = Jailer()
+    return _current
+
+
+def _close() -> None:
+    if _current:
+        _current.close()

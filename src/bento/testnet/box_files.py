@@ -1,0 +1,56 @@
+"""The files of a box that exist before its processes: identity, configuration, announcement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from bento.box.identity import load_or_create
+from bento.testnet.layout import BOX_PORT, WEB, Box
+from bento.tor.announcement import RELAY_HOST, Announcement
+
+_INSTANCES = 200
+"""More than a box's default: tests of idle cost install a hundred functions on one box."""
+
+
+@dataclass(frozen=True)
+class PreparedBox:
+    """What the world is told of a box: its onion address and its relay's ContactInfo."""
+
+    onion: str
+    contact: str
+
+
+def prepare(box: Box) -> PreparedBox:
+    """Write the files of `box`. Raises HostError if the identity cannot be kept."""
+    identity = load_or_create(box.state)
+    box.run.mkdir(mode=0o700, exist_ok=True)
+    box.config.write_text(configuration(box))
+    announcement = Announcement(
+        port=BOX_PORT, host=RELAY_HOST, onion=identity.onion, key=identity.key_hash
+    )
+    return PreparedBox(identity.onion, announcement.contact_info())
+
+
+def configuration(box: Box) -> str:
+    """The file that `bentod run --config` reads (TOML)."""
+    tables: dict[str, dict[str, str | int | bool]] = {
+        "": {"name": box.name, "state": str(box.state), "run": str(box.run)},
+        "entrance.circuit": {"address": box.relay.address, "port": BOX_PORT},
+        "entrance.onion": {"single_hop": True},
+        "tor": {
+            "relay_control": box.relay.control_endpoint,
+            "functions_control": box.functions.control_endpoint,
+            "functions_socks": box.functions.socks_endpoint,
+        },
+        "egress": {"via": "direct", "test_web": WEB},
+        "capacity": {"instances": _INSTANCES},
+    }
+    return "\n".join(line for name, table in tables.items() for line in _table(name, table))
+
+
+def _table(name: str, table: dict[str, str | int | bool]) -> list[str]:
+    # A JSON string, number or boolean is a TOML one too (without the escapes \/ and \u of
+    # surrogates, which ensure_ascii=False avoids).
+    values = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    return [*([f"[{name}]"] if name else []), *values, ""]

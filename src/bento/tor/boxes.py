@@ -1,0 +1,68 @@
+"""Which of the network's relays run a box. Pure.
+
+Invariant: nothing that a relay writes can do more than leave that relay out. A relay counts only if
+it runs, by the consensus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bento.errors import TorError
+from bento.tor.announcement import Announcement
+from bento.tor.consensus import RouterStatus
+from bento.tor.descriptors import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class RelayEntry:
+    """A relay with a box: what the consensus and the relay itself say of it.
+
+    `family` are the fingerprints that it names; `exit_policy_summary` is the consensus's, as
+    `accept 80,443`, empty if there is none."""
+
+    fingerprint: str
+    nickname: str
+    address: str
+    or_port: int
+    flags: frozenset[str]
+    bandwidth: int
+    family: frozenset[str]
+    exit_policy_summary: str
+    announcement: Announcement
+
+
+def find_boxes(
+    statuses: Iterable[RouterStatus], descriptors: Iterable[Descriptor]
+) -> list[RelayEntry]:
+    """Running relays whose descriptor holds a valid announcement, by nickname."""
+    running = {relay.fingerprint: relay for relay in statuses if "Running" in relay.flags}
+    boxes: dict[str, RelayEntry] = {}
+    for descriptor in descriptors:
+        relay = running.get(descriptor.fingerprint)
+        announcement = _announcement(descriptor.contact)
+        if relay is not None and announcement is not None:
+            boxes[relay.fingerprint] = _entry(relay, descriptor, announcement)
+    return sorted(boxes.values(), key=lambda box: (box.nickname.lower(), box.fingerprint))
+
+
+def _announcement(contact: str) -> Announcement | None:
+    try:
+        return Announcement.parse(contact)
+    except TorError:
+        return None  # its own operator sees to that
+
+
+def _entry(relay: RouterStatus, descriptor: Descriptor, announcement: Announcement) -> RelayEntry:
+    return RelayEntry(
+        fingerprint=relay.fingerprint,
+        nickname=relay.nickname,
+        address=relay.address,
+        or_port=relay.or_port,
+        flags=relay.flags,
+        bandwidth=relay.bandwidth,
+        family=descriptor.family,
+        exit_policy_summary=relay.exit_policy_summary,
+        announcement=announcement,
+    )

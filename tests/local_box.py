@@ -1,0 +1,76 @@
+"""A whole box without Tor, for tests: real sandboxes, a real door on a unix socket, a real egress."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from bento.box.beside import RelayFacts
+from bento.box.config import Capacity, CircuitEntrance, Config, Egress, Entrance, Tor
+from bento.box.door import Door
+from bento.box.entrance import Entrance as Listener
+from bento.box.guard import Guard
+from bento.box.identity import load_or_create
+from bento.box.instances import Instances
+from bento.box.offer import make_offer
+from bento.box.sandboxes import Sandboxes
+from bento.client.box import Box, BoxName
+from bento.client.route import UnixRoute
+from bento.tor.exit_policy import ExitPolicy
+
+EXIT_POLICY = "accept 127.80.0.0/16:*\nreject *:*\nreject6 *:*"
+
+
+class LocalBox:
+    """`box` is a client's handle; the rest is the box's own machinery."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.identity = load_or_create(config.state)
+        self.guard = Guard(config)
+        self.guard.update(RelayFacts(ExitPolicy.parse(EXIT_POLICY), frozenset()))
+        self.sandboxes = Sandboxes(config)
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.callback(self.guard.close)
+        stack.push_async_callback(self.sandboxes.close)
+        await self.sandboxes.start()
+        offer = make_offer(self.config, self.identity, self.sandboxes.enforcement)
+        self.instances = Instances(
+            self.config.run, offer.policy.instances, self.sandboxes.take, self.guard.proxy
+        )
+        stack.push_async_callback(self.instances.close)
+        self.door = Door(offer, self.instances)
+        stack.push_async_callback(self.door.close)
+        self.path = self.config.run / "door.sock"
+        stack.callback(Listener.unix(self.path, self.door.enter).close)
+
+    @property
+    def box(self) -> Box:
+        return Box(BoxName("local", "AB" * 20, self.identity.key_hash), UnixRoute(str(self.path)))
+
+
+@contextlib.asynccontextmanager
+async def local_box(**capacity):
+    """A box with the given capacity, gone without a trace afterwards."""
+    capacity = {"images": ("python",), "pool": 1, **capacity}
+    # Short: a unix socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        run = Path(folder, "run")
+        run.mkdir(mode=0o700)
+        config = Config(
+            name="local",
+            state=Path(folder, "state"),
+            run=run,
+            tor=Tor("unix:/nowhere"),
+            entrance=Entrance(circuit=CircuitEntrance()),
+            egress=Egress(via="direct", test_web="127.80.0.0/16"),
+            capacity=Capacity(**capacity),
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            local = LocalBox(config)
+            await local.open(stack)
+            yield local
+        left = [path.name for path in run.iterdir()]
+        assert left == [], f"a closed box left {left}"

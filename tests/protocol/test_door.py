@@ -1,0 +1,113 @@
+"""The door: one hello, one request, one answer, then a pipe; everything else is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bento.errors import BoxError, LocalProtocolError, PolicyError, RemoteProtocolError
+from bento.protocol import door
+from bento.protocol.door import BoxDoor, ClientDoor
+from bento.protocol.wire import encode
+
+TOKEN = b"t" * 32
+WELCOME = (b"{}", bytes(64), bytes(32), 0)
+ANSWERS = [
+    (door.Create("", bytes(32)), door.Created(TOKEN, TOKEN, 60)),
+    (door.Open(TOKEN), door.Opened()),
+    (door.Shutdown(TOKEN), door.Done()),
+]
+
+
+@pytest.mark.parametrize(("request_", "answer"), ANSWERS)
+def test_each_request_gets_its_answer(request_, answer):
+    client, box = ClientDoor(), BoxDoor()
+    hello, asked = box.receive(client.request(request_))
+    assert asked == request_
+    welcome, got = client.receive(box.welcome(hello, *WELCOME) + box.answer(answer))
+    assert isinstance(welcome, door.Welcome)
+    assert got == answer
+
+
+def test_bytes_behind_an_open_belong_to_the_guest():
+    client, box = ClientDoor(), BoxDoor()
+    box.receive(client.request(door.Open(TOKEN)) + b"for the guest")
+    with pytest.raises(LocalProtocolError):
+        box.rest()
+    box.answer(door.Opened())
+    assert box.rest() == b"for the guest"
+
+
+def test_bytes_behind_an_opened_belong_to_the_client():
+    client = ClientDoor()
+    client.request(door.Open(TOKEN))
+    client.receive(encode(door.Welcome(1, *WELCOME)) + encode(door.Opened()) + b"of the guest")
+    assert client.rest() == b"of the guest"
+
+
+def test_a_refusal_carries_its_kind_and_hint():
+    client, box = ClientDoor(), BoxDoor()
+    box.receive(client.request(door.Open(TOKEN)))
+    refusal = box.answer(door.Refused.of(PolicyError("too much", "ask for less")))
+    (answer,) = client.receive(refusal)
+    error = answer.error()
+    assert (type(error), error.detail, error.hint) == (PolicyError, "too much", "ask for less")
+
+
+def test_a_long_refusal_is_cut_not_dropped():
+    encode(door.Refused.of(BoxError("ü" * 10_000, "h" * 10_000)))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        encode(door.Open(TOKEN)),
+        encode(door.Hello((1,))) * 2,
+        encode(door.Hello((99,))),
+        encode(door.Hello(())),
+        encode(door.Done()),
+    ],
+)
+def test_a_client_out_of_turn_is_refused(stream):
+    with pytest.raises(RemoteProtocolError):
+        BoxDoor().receive(stream)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        encode(door.Opened()),
+        encode(door.Welcome(1, *WELCOME)) * 2,
+        encode(door.Welcome(2, *WELCOME)),
+        encode(door.Welcome(1, *WELCOME)) + encode(door.Done()),
+    ],
+)
+def test_a_box_out_of_turn_is_refused(stream):
+    client = ClientDoor()
+    client.request(door.Open(TOKEN))
+    with pytest.raises(RemoteProtocolError):
+        client.receive(stream)
+
+
+def test_one_request_gets_one_answer():
+    client, box = ClientDoor(), BoxDoor()
+    box.receive(client.request(door.Open(TOKEN)))
+    box.answer(door.Opened())
+    with pytest.raises(LocalProtocolError):
+        box.answer(door.Opened())
+    with pytest.raises(LocalProtocolError):
+        client.request(door.Open(TOKEN))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_messages_or_the_declared_error(data):
+    client = ClientDoor()
+    client.request(door.Open(TOKEN))
+    for receive in (BoxDoor().receive, client.receive):
+        try:
+            receive(data)
+        except RemoteProtocolError:
+            pass
+
+
+def test_every_client_says_the_same_hello():
+    assert ClientDoor().request(door.Inquire()) == ClientDoor().request(door.Inquire())
