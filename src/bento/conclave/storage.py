@@ -86,6 +86,8 @@ class SealedFolder:
             return buffered  # type: ignore[no-any-return]
         wrapped = io.TextIOWrapper(buffered, encoding, errors, newline, buffering == 1)
         wrapped.mode = mode  # type: ignore[misc]
+        # Text is read past the buffer in pieces of this size; the usual 8 KiB is half a block.
+        wrapped._CHUNK_SIZE = 4 * BLOCK  # type: ignore[attr-defined]
         return wrapped
 
     def _node(
