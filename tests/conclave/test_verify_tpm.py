@@ -99,6 +99,16 @@ def test_an_intermediate_may_be_absent():
     assert appraise(evidence, now=NOW, roots=maker.roots()).revocation_checked is False
 
 
+def test_a_certificate_that_names_another_issuer_is_refused():
+    """Signed by the right key, but not in its owner's name."""
+    public = tpm().key.public_key()
+    strange = tpm_maker.certify(
+        "AK", public, "somebody", tpm().middle_key, purpose=tpm_maker.ATTESTATION_KEY
+    )
+    with pytest.raises(AttestationError, match="another issuer"):
+        judge(certificate=strange)
+
+
 def test_too_many_or_malformed_issuers_are_refused():
     good = tpm().evidence()
     one = good.parts["ak_issuers"]
