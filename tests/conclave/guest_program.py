@@ -1,7 +1,8 @@
 """A conclave in a process of its own, as small as one can be: the room's guest modules, and pipes.
 
-Run by Debian's python; arguments: our sources, the libraries, a folder for sealed files. Messages on stdin and stdout:
-kind (1 byte), length (4), content. W: bytes of the channel. Q, E: report data, and evidence about it.
+Run by Debian's python; arguments: our sources, the libraries, a folder for sealed files. Messages on
+stdin and stdout: kind (1 byte), length (4), content. W: bytes of the channel. Q, E: report data, and
+evidence about it.
 """
 
 import struct

@@ -54,11 +54,11 @@ class AmdLike:
             Encoding.DER
         )
 
-    def crl(self, *revoked: x509.Certificate, days: float = 30, key=None) -> bytes:
+    def crl(self, *revoked: x509.Certificate, days: float = 30, key=None, issuer="ARK") -> bytes:
         moment = dt.datetime.fromtimestamp(NOW, dt.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
-            .issuer_name(name("ARK"))
+            .issuer_name(name(issuer))
             .last_update(moment - dt.timedelta(days=1))
             .next_update(moment + dt.timedelta(days=days))
         )

@@ -164,6 +164,17 @@ def test_the_window_is_that_of_the_oldest_and_the_first_to_end():
     assert claims.collateral_expires == NOW + 4 * DAY
 
 
+def test_the_window_counts_each_piece_of_collateral():
+    old = platform().collateral(NOW - 5 * DAY, days=9)
+    new = platform().collateral(NOW - DAY, days=3)
+    quote = platform().quote(MEASUREMENT, REPORT_DATA)
+    for part in ("pck_crl", "root_ca_crl"):
+        mixed = dcap_evidence(Kind.EMULATED, quote, {**old, part: new[part]})
+        claims = appraise(mixed, now=NOW, roots=samples.roots())
+        assert claims.collateral_issued == NOW - 5 * DAY
+        assert claims.collateral_expires == NOW + 2 * DAY
+
+
 # --- the emulated platform on disk
 
 

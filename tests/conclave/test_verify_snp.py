@@ -115,6 +115,7 @@ REFUSED = {
     "root revoked": {"crl": amd().crl(amd().ark)},
     "revocation list expired": {"crl": amd().crl(days=-0.5)},
     "revocation list of another authority": {"crl": other_amd().crl()},
+    "revocation list in another name": {"crl": amd().crl(issuer="ASK")},
     "revocation list is noise": {"crl": b"noise"},
 }
 
