@@ -79,6 +79,17 @@ def test_both_sides_say_when_they_are_done():
     assert channel.closed
 
 
+def test_nothing_can_be_sent_after_the_end():
+    conclave, channel = Conclave(), client()
+    attest(channel, conclave)
+    conclave.channel.finish()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        conclave.channel.send(b"late")
+    channel.finish()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        channel.send(b"late")
+
+
 def test_a_cut_is_not_an_end():
     conclave, channel = Conclave(), client()
     attest(channel, conclave)

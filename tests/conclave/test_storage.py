@@ -2,6 +2,7 @@
 to it is believed.
 """
 
+import hmac
 import io
 import os
 import random
@@ -459,11 +460,17 @@ def test_after_wiping_the_key_is_nowhere_in_memory(below):
     try:
         key = bytes.fromhex(child.stdout.readline())
         assert len(key) == 32
+        # The cipher expands a file's key twice, to seal and to open; a third copy would be ours.
+        file_key = hmac.digest(
+            key, b"bento sealed file " + bytes.fromhex(only(below).name), "sha256"
+        )
         assert _copies(child.pid, key) >= 1
+        assert 1 <= _copies(child.pid, file_key) <= 2
         child.stdin.write("\n")
         child.stdin.flush()
         assert child.stdout.readline() == "wiped\n"
         assert _copies(child.pid, key) == 0
+        assert _copies(child.pid, file_key) == 0
     finally:
         child.stdin.close()
         child.wait()

@@ -126,6 +126,18 @@ def test_a_bad_state_is_refused(state):
         judge(**REFUSED[state])
 
 
+def test_a_clock_beyond_all_calendars_is_refused():
+    for now in (2**62, 2**70, -(2**62)):
+        with pytest.raises(AttestationError):
+            appraise(samples.milan(), now=now)
+
+
+def test_a_report_nobody_signed_says_so():
+    for key in (3, 7):
+        with pytest.raises(AttestationError, match="not signed by a VCEK or VLEK"):
+            judge(key_info=key << 2)
+
+
 def test_another_intermediate_on_the_list_does_no_harm():
     assert judge(crl=amd().crl(amd().asvk)).revocation_checked
 

@@ -37,8 +37,9 @@ def appraise(evidence: Evidence, *, now: int, roots: Roots | None = None) -> Cla
     """Verify `evidence` at the clock `now` (seconds since 1970). Raises AttestationError."""
     try:
         return _verify(evidence, now, roots or Roots())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        # The parsers below are lazy about rare fields; whatever they cannot read is refused.
+    except (ValueError, OverflowError, OSError, UnsupportedAlgorithm) as error:
+        # The parsers below are lazy about rare fields, and a clock may be beyond all calendars;
+        # whatever cannot be read is refused.
         raise AttestationError(f"the {evidence.kind} evidence cannot be read") from error
 
 

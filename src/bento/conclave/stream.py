@@ -79,9 +79,10 @@ class AttestedStream:
         self._channel.finish()
         try:
             await self._flush()
+            self._writer.close()
+            await self._writer.wait_closed()
         except OSError:
-            pass  # the other side left first
-        self._writer.close()
+            self._writer.close()  # the other side left first
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 
 from bento.conclave.binding import EXPORTER_LABEL, EXPORTER_SIZE
-from bento.errors import RemoteProtocolError
+from bento.errors import LocalProtocolError, RemoteProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,11 +91,14 @@ class Tls:
         return self._read() if self.established and not self.ended else b""
 
     def write(self, data: bytes) -> None:
-        """Encrypt; the bytes wait in `outgoing`."""
+        """Encrypt; the bytes wait in `outgoing`. Raises LocalProtocolError on a dead session."""
         view = memoryview(data)
-        while view:
-            sent = self._connection.send(view[:_CHUNK])
-            view = view[sent:]
+        try:
+            while view:
+                sent = self._connection.send(view[:_CHUNK])
+                view = view[sent:]
+        except SSL.Error as error:
+            raise LocalProtocolError("the channel is closed") from error
 
     def outgoing(self) -> bytes:
         """Everything that waits for the wire."""
