@@ -60,6 +60,19 @@ def test_a_too_large_payload_is_our_own_mistake():
         framing.encode(framing.DATA, bytes(framing.MAX_PAYLOAD + 1))
 
 
+@pytest.mark.parametrize("kind", [0, 5, 255])
+def test_an_unknown_kind_is_refused(kind):
+    wire = bytearray(framing.encode(framing.DATA, b"x"))
+    wire[4] = kind
+    with pytest.raises(RemoteProtocolError):
+        framing.FrameReader().feed(bytes(wire))
+
+
+def test_a_frame_longer_than_the_largest_bucket_is_refused_at_its_head():
+    with pytest.raises(RemoteProtocolError):
+        framing.FrameReader().feed((framing.MAX_PAYLOAD + 1).to_bytes(4, "big") + b"\3")
+
+
 def test_padding_that_carries_bytes_is_refused():
     wire = bytearray(framing.encode(framing.DATA, b"x"))
     wire[-1] = 1

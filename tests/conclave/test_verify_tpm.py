@@ -51,6 +51,7 @@ REFUSED = {
     "fewer registers quoted": {"selection": (0, 2)},
     "register changed": {"pcrs": OTHER_PCRS},
     "register hidden": {"pcrs": {i: v for i, v in PCRS.items() if i}},
+    "registers renamed": {"pcrs": {i + 1: v for i, v in PCRS.items()}},
     "other digest": {"digest": hashlib.sha256(b"x").digest()},
     "no purpose": {"certificate": tpm().certificate(purpose=None)},
     "other purpose": {"certificate": tpm().certificate(purpose=ExtendedKeyUsageOID.SERVER_AUTH)},

@@ -14,7 +14,7 @@ policy, and never calls emulated or untested things hardware. What conclaves can
     appraise    evidence -> claims: `verify_dcap`, `verify_snp`, `verify_tpm`; offline
     trust       the client's policy: claims -> verdict, default deny
     attesters   where evidence comes from
-    channel     TLS 1.3 ended in the guest, bound to evidence; padded frames
+    channel     TLS 1.3 ended in the guest, bound to evidence; padded frames (`stream`, `guest_socket`)
     storage     sealed files under a key that never leaves the guest
     importing   evidence files of others
 """

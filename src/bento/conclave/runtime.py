@@ -30,6 +30,7 @@ GUEST_MODULES: Final = (
     "bento.conclave.framing",
     "bento.conclave.tls",
     "bento.conclave.channel_guest",
+    "bento.conclave.guest_socket",
     "bento.conclave.secret",
     "bento.conclave.sealed_block",
     "bento.conclave.sealed_file",

@@ -1,16 +1,16 @@
-"""The client's channel over an asyncio connection: attest, then send and receive messages.
+"""The client's channel over an asyncio connection: attest, then read and write.
 
-    async with await AttestedStream.open(reader, writer, channel) as stream:
-        await stream.send(function)
-        while (piece := await stream.receive()) is not None: ...
+    stream = await AttestedStream.open(reader, writer, channel)
+    stream.write(function)
+    while data := await stream.read(65536): ...
 
-Invariant: `open` returns only a channel whose evidence was accepted; an end the guest did not
+It has the methods of a StreamReader and of a StreamWriter, so that code written for those two works
+on it. Invariant: `open` returns only a channel whose evidence was accepted; an end the guest did not
 announce is an error, so a box cannot pass off a cut as an answer.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from bento.errors import RemoteProtocolError
@@ -31,20 +31,27 @@ class AttestedStream:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: ClientChannel
     ) -> None:
         self._reader, self._writer, self._channel = reader, writer, channel
-        self._waiting: deque[bytes] = deque()
+        self._received = bytearray()
 
     @classmethod
     async def open(
-        cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: ClientChannel
+        cls,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        channel: ClientChannel,
+        early: bytes = b"",
     ) -> Self:
-        """Handshake and evidence. On refusal the connection is closed.
+        """Handshake and evidence; `early` was read from the connection already. On refusal the
+        connection is closed.
 
+        To save a round trip, send `channel.outgoing()` together with the request to the box.
         Raises AttestationError, RemoteProtocolError, OSError.
         """
         stream = cls(reader, writer, channel)
         try:
+            stream._take(early)
             while not channel.open:
-                await stream._flush()
+                await stream.drain()
                 await stream._fill()
         except BaseException:
             writer.close()
@@ -58,45 +65,45 @@ class AttestedStream:
         assert verdict is not None  # `open` returned
         return verdict
 
-    async def send(self, payload: bytes) -> None:
-        """Send one message; waits while the connection is full."""
-        self._channel.send(payload)
-        await self._flush()
+    async def read(self, size: int = -1) -> bytes:
+        """At least one byte and at most `size`; b"" after the guest's announced end.
 
-    async def receive(self) -> bytes | None:
-        """The next piece of data, or None after the guest's announced end.
-
-        A message longer than a frame arrives in pieces. Raises RemoteProtocolError on a cut.
+        Raises RemoteProtocolError on a cut.
         """
-        while not self._waiting:
-            if self._channel.closed:
-                return None
+        while not self._received and not self._channel.closed:
             await self._fill()
-        return self._waiting.popleft()
+        data = bytes(self._received if size < 0 else self._received[:size])
+        del self._received[: len(data)]
+        return data
 
-    async def close(self) -> None:
-        """Announce the end and close the connection."""
+    def write(self, data: bytes) -> None:
+        """Encrypt and queue; `drain` waits until the connection has room."""
+        self._channel.send(data)
+        self._flush()
+
+    async def drain(self) -> None:
+        self._flush()
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Announce the end and close the connection once all is written."""
         self._channel.finish()
-        try:
-            await self._flush()
-            self._writer.close()
-            await self._writer.wait_closed()
-        except OSError:
-            self._writer.close()  # the other side left first
+        self._flush()
+        self._writer.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def wait_closed(self) -> None:
+        await self._writer.wait_closed()
 
     async def _fill(self) -> None:
         data = await self._reader.read(_READ)
         if not data:
             raise RemoteProtocolError("the connection to the conclave was cut")
-        self._waiting += self._channel.receive(data)
+        self._take(data)
 
-    async def _flush(self) -> None:
+    def _take(self, data: bytes) -> None:
+        for payload in self._channel.receive(data):
+            self._received += payload
+
+    def _flush(self) -> None:
         if data := self._channel.outgoing():
             self._writer.write(data)
-            await self._writer.drain()
