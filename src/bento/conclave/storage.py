@@ -75,13 +75,7 @@ class SealedFolder:
         )
         if buffering == 0:
             return raw  # type: ignore[return-value]
-        size = buffering if buffering > 1 else (BLOCK if updates else BLOCK * RUN)
-        if updates:
-            buffered: Any = io.BufferedRandom(raw, size)
-        elif letter == "r":
-            buffered = io.BufferedReader(raw, size)
-        else:
-            buffered = io.BufferedWriter(raw, size)
+        buffered = _buffered(raw, letter, updates, buffering)
         if not text:
             return buffered  # type: ignore[no-any-return]
         wrapped = io.TextIOWrapper(buffered, encoding, errors, newline, buffering == 1)
@@ -245,6 +239,14 @@ def _parse_mode(mode: str) -> tuple[str, bool, bool]:
     ):
         raise ValueError(f"invalid mode: {mode!r}")
     return kinds.pop(), "+" in letters, "b" not in letters
+
+
+def _buffered(raw: SealedRaw, letter: str, updates: bool, buffering: int) -> Any:
+    """Buffers of a whole run of blocks; of one block where reads and writes alternate."""
+    if updates:
+        return io.BufferedRandom(raw, buffering if buffering > 1 else BLOCK)
+    kind = io.BufferedReader if letter == "r" else io.BufferedWriter
+    return kind(raw, buffering if buffering > 1 else BLOCK * RUN)
 
 
 def _clean(path: str) -> str:

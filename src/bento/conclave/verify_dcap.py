@@ -160,27 +160,15 @@ def _seconds(text: str) -> int:
 
 def _claims(kind: Kind, facts: dict[str, Any], issued: int, expires: int) -> Claims:
     pck = facts["platform"]["pck"]
-    form, report = next(iter(facts["report"].items()))
-    versions = [
-        (
-            "tcb_evaluation",
-            min(facts["tcb"]["eval_data_number"], facts["qe"]["tcb_eval_data_number"]),
-        ),
-        ("pce", pck["pce_svn"]),
-        ("quoting_enclave", facts["qe"]["report"]["isv_svn"]),
-    ]
-    if form == "SgxEnclave":
-        measured = {"mr_enclave": report["mr_enclave"]}
-        runtime = report["mr_enclave"]
-        shown = {**measured, "mr_signer": report["mr_signer"], "attributes": report["attributes"]}
-        versions.append(("isv", report["isv_svn"]))
-    else:
-        base = report.get("base", report)
-        shown = {name: base[name] for name in _TD_MEASURED}
-        runtime = hashlib.sha384(
-            b"".join(bytes.fromhex(shown[n]) for n in _TD_MEASURED)
-        ).hexdigest()
-        report = base
+    runtime, measured, report = _measured(facts["report"])
+    evaluations = facts["tcb"]["eval_data_number"], facts["qe"]["tcb_eval_data_number"]
+    versions = {
+        "tcb_evaluation": min(evaluations),
+        "pce": pck["pce_svn"],
+        "quoting_enclave": facts["qe"]["report"]["isv_svn"],
+    }
+    if "isv_svn" in report:
+        versions["isv"] = report["isv_svn"]
     hardware = kind is not Kind.EMULATED
     return Claims(
         kind=kind,
@@ -188,13 +176,29 @@ def _claims(kind: Kind, facts: dict[str, Any], issued: int, expires: int) -> Cla
         processor=f"FMSPC {bytes(pck['fmspc']).hex().upper()}" if hardware else "none (emulated)",
         platform=bytes(pck["ppid"]).hex(),
         runtime=f"{kind}:{runtime}",
-        measurements=tuple(shown.items()),
+        measurements=tuple(measured.items()),
         report_data=bytes.fromhex(report["report_data"]),
         tcb_status=facts["tcb"]["status"],
         advisories=tuple(sorted(facts["tcb"]["advisory_ids"])),
-        versions=tuple(versions),
+        versions=tuple(versions.items()),
         smt=_TRI_STATE.get(pck["smt_enabled"]),
         revocation_checked=True,
         collateral_issued=issued,
         collateral_expires=expires,
     )
+
+
+def _measured(reports: dict[str, Any]) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The runtime's digest, what is shown of it, and the report it is from.
+
+    An enclave's measurement covers all that is loaded into it. A TD's is spread over registers and
+    what its host configured, so its digest is over all of them.
+    """
+    form, report = next(iter(reports.items()))
+    if form == "SgxEnclave":
+        shown = {name: report[name] for name in ("mr_enclave", "mr_signer", "attributes")}
+        return report["mr_enclave"], shown, report
+    report = report.get("base", report)
+    shown = {name: report[name] for name in _TD_MEASURED}
+    whole = b"".join(bytes.fromhex(value) for value in shown.values())
+    return hashlib.sha384(whole).hexdigest(), shown, report
