@@ -110,6 +110,13 @@ def test_a_padded_quote_of_the_kernel_is_trimmed_only_of_zeros():
     assert dcap_quote.trim(exact + b"\0\1") == exact + b"\0\1"
 
 
+def test_a_quote_cut_within_its_head_is_left_alone():
+    """Found by fuzzing: version 5 has a second head."""
+    head = (5).to_bytes(2, "little") + bytes(46)
+    for size in range(70):
+        assert dcap_quote.trim((head + bytes(99))[:size]) == (head + bytes(99))[:size]
+
+
 def test_a_certificate_list_has_one_spelling():
     good = samples.emulated().parts["pck_crl_issuer_chain"]
     assert len(chains.read_pem(good, "c", 2)) == 2

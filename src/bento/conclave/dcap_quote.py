@@ -98,7 +98,7 @@ def _certification(reader: _Reader, wanted: int) -> bytes:
 
 def trim(data: bytes) -> bytes:
     """A quote without the zero bytes kernels pad it with (configfs-tsm on TDX); else unchanged."""
-    if len(data) < _HEADER.size:
+    if len(data) < _HEADER.size + _BODY_V5.size:
         return data
     version, _, tee, _ = _HEADER.unpack_from(data)
     body_type = _BODY_V5.unpack_from(data, _HEADER.size)[0] if version == 5 else 0
