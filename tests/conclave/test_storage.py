@@ -146,6 +146,20 @@ def test_two_handles_see_each_other(folder):
         assert reader.read() == b"two"
 
 
+def test_long_reads_and_writes_meet_a_block_that_is_not_sealed_yet(folder):
+    with folder.open("f", "w+b", 0) as file:
+        file.write(b"1" * 4 * BLOCK)
+        file.seek(BLOCK + 5)
+        file.write(b"new")  # block 1 is held in the clear now
+        file.seek(0)
+        assert file.read(4 * BLOCK)[BLOCK : BLOCK + 9] == b"11111new1"
+        file.seek(0)
+        file.write(b"2" * 4 * BLOCK)
+        file.seek(3 * BLOCK + 1)
+        file.write(b"x")  # whatever was held is sealed before another block is
+    assert read(folder, "f") == b"2" * (3 * BLOCK + 1) + b"x" + b"2" * (BLOCK - 2)
+
+
 def test_appending_handles_do_not_overwrite(folder):
     with folder.open("f", "ab", 0) as a, folder.open("f", "ab", 0) as b:
         a.write(b"1")
@@ -404,6 +418,14 @@ def test_wiping_leaves_nothing_and_open_handles_are_useless(below):
     with pytest.raises(ValueError, match="wiped"):
         folder.open("g", "w")
     file.close()
+
+
+def test_wiping_overwrites_the_key_itself(below):
+    folder = SealedFolder(str(below))
+    view = folder._master.view()
+    assert any(view)
+    folder.wipe()
+    assert view == bytes(32)
 
 
 def test_secrets_are_not_printed_or_pickled():
