@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from bento.egress import EgressLimits, EgressPolicy, EgressProxy, EgressRules, Route
+from bento.tor.exit_policy import ExitPolicy
 
 HERE = Path(__file__).parent
 NETWORK = HERE.parents[1] / "src/bento/guest/network.py"
@@ -21,7 +22,8 @@ WEB_HOST = "127.80.7.1"
 
 def web_policy(*rules: str, **box: object) -> EgressPolicy:
     """A box whose web is 127.80.0.0/16, and a function with these egress rules."""
-    return EgressPolicy(rules=EgressRules.parse(rules), exceptions=(WEB,), **box)  # type: ignore[arg-type]
+    known = {"exit_policy": ExitPolicy.parse("accept *:*, accept6 *:*"), "exceptions": (WEB,)}
+    return EgressPolicy(rules=EgressRules.parse(rules), **{**known, **box})  # type: ignore[arg-type]
 
 
 async def run_inside(

@@ -1,7 +1,8 @@
-"""A small private Tor network for this room's tests: 1 authority, 3 relays, 1 exit, 1 client.
+"""A small private Tor network: 1 authority, 3 relays, 1 exit, 1 client.
 
-It lives in a thread with an event loop of its own, so that tests, each with its own loop, only
-see addresses and names. Everything is on loopback, under 127.91.0.0/16.
+For tests that need a network in a network namespace of their own, or its relays' control ports;
+the others share the one of `bento.testnet`. It lives in a thread with an event loop of its own, so
+that tests, each with its own loop, only see addresses and names. All of it is under 127.91.0.0/16.
 """
 
 from __future__ import annotations
@@ -18,23 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bento.tor.announcement import Announcement
+from bento.errors import TorError
 from bento.tor.controller import Controller
-from bento.tor.onion_service import OnionKey
 from bento.tor.process import TorProcess
 
 # Runs at the same time on one machine must not meet: each has its own third octet.
 SUBNET = f"127.91.{os.getpid() % 250 + 1}"
 OR_PORT, DIR_PORT = 9001, 9030
 START_LIMIT = 180  # seconds; a hang guard, about 20 are usual
-
-ANNOUNCED = Announcement(port=5000, host="relay", onion=OnionKey(bytes(32)).address, key="A" * 43)
-# What the relays say of themselves: a box, a broken box, and nothing to do with Bento.
-CONTACTS = {
-    "exit": f"ops at example.test {ANNOUNCED.contact_info()}",
-    "relay0": "bento=1 port=99999 key=short",
-    "relay1": '"quoted" \\ émail bento=none',
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,6 @@ def _common(directory: Path, authority_line: str) -> list[tuple[str, str]]:
 
 
 def _server(name: str, address: str) -> list[tuple[str, str]]:
-    contact = [("ContactInfo", CONTACTS[name])] if name in CONTACTS else []
     return [
         ("Nickname", name),
         ("Address", address),
@@ -71,7 +62,6 @@ def _server(name: str, address: str) -> list[tuple[str, str]]:
         ("AssumeReachable", "1"),
         ("ServerDNSDetectHijacking", "0"),
         ("ServerDNSAllowBrokenConfig", "1"),
-        *contact,
     ]
 
 
@@ -189,8 +179,6 @@ def _fingerprint(folder: Path) -> str:
 
 
 async def _until_known(controller: Controller, key: str) -> None:
-    from bento.errors import TorError
-
     while True:
         try:
             if (await controller.get_info(key))[key].strip():

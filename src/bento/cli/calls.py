@@ -23,7 +23,9 @@ def read_upload(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", "name a file that is there"
+        ) from None
 
 
 def parse_words(words: list[str]) -> tuple[list[Any], dict[str, Any]]:

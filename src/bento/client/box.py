@@ -144,7 +144,7 @@ class Box:
         manifest = manifest_text(upload)
         Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
         request = Create(manifest, hashlib.sha256(upload).digest())
-        greeting, answer, pipe = await knock(self._route, request, self.name.key_hash)
+        _, answer, pipe = await knock(self._route, request, self.name.key_hash)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bento.protocol.wire import Message
 
 _READ = 1 << 18
+_FAREWELL_SECONDS = 10  # one round trip, even of a very slow circuit
 
 
 def failure(message: Failed) -> Exception:
@@ -138,15 +139,26 @@ class Session:
             if self._error is not None:
                 raise self._error
             assert self._end is not None
-            self._write(Ack(self._consumed))
-            self._write(Bye())
-            await self.detach()
+            await self._say_goodbye()
             if self._end.failed:
                 error = FunctionError(self._end.detail, "it is the function's own failure")
                 if self._end.traceback:
                     error.add_note(self._end.traceback)
                 raise error
             return
+
+    async def _say_goodbye(self) -> None:
+        """The guest may forget the session. It closes when it has heard so: leaving earlier could
+        take the circuit away under the message."""
+        self._write(Ack(self._consumed))
+        self._write(Bye())
+        try:
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                while await self._pipe.reader.read(_READ):
+                    pass
+        except (TimeoutError, OSError):
+            pass  # it will forget the session when the instance ends
+        await self.detach()
 
     async def detach(self) -> None:
         """Leaves; the function goes on and its answer is kept (up to the spool) for `attach`."""

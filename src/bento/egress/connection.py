@@ -72,15 +72,13 @@ class Connection:
     async def run(self) -> None:
         try:
             await self._serve()
-        except (Refusal, SocksError) as refusal:
+        except SocksError as error:
             self._host.refused()
-            await self._answer(_failure(refusal))
-        except TimeoutError:
-            self._host.failed()
-            await self._answer(encode_reply(*reply_of(TimeoutError())))
+            await self._answer(error.reply)
+        except Refusal as refusal:
+            await self._fail(refusal.code, refusal.reason)
         except OSError as error:
-            self._host.failed()
-            await self._answer(encode_reply(*reply_of(error)))
+            await self._fail(*reply_of(error))
         finally:
             if self._relay is None:
                 self._inner.close()
@@ -128,7 +126,8 @@ class Connection:
             outer = await self._host.route.open(request, self)
         try:
             self._confirm()
-            await self._send(encode_reply(Reply.SUCCEEDED))
+            # Ten bytes into an empty buffer: nothing to wait for, so nothing changes in between.
+            self._inner.send(encode_reply(Reply.SUCCEEDED))
         except BaseException:
             outer.close()
             raise
@@ -166,6 +165,13 @@ class Connection:
         if not verdict.allowed:
             raise Refusal(Reply.NOT_ALLOWED, verdict.reason)
 
+    async def _fail(self, code: Reply, reason: str) -> None:
+        if code is Reply.NOT_ALLOWED:
+            self._host.refused()
+        else:
+            self._host.failed()
+        await self._answer(encode_reply(code, reason))
+
     async def _answer(self, reply: bytes) -> None:
         """The last words on a connection that is not made."""
         try:
@@ -186,9 +192,3 @@ class Connection:
     def _finish(self) -> None:
         self._release_claims()
         self._host.ended(self)
-
-
-def _failure(refusal: Refusal | SocksError) -> bytes:
-    if isinstance(refusal, SocksError):
-        return refusal.reply
-    return encode_reply(refusal.code, refusal.reason)

@@ -26,7 +26,7 @@ MAX_REQUEST = 262
 MAX_REASON = 480
 
 # One read of the relay. Larger reads leave the CPU cache and gain nothing (benchmarks/egress.py).
-RELAY_BUFFER = 128 * KIB
+RELAY_BUFFER = 256 * KIB
 
 # Below this many bytes of rate allowance a connection sleeps instead of reading crumbs.
 MIN_READ = 4 * KIB

@@ -25,6 +25,13 @@ class ExitPolicyLike(Protocol):
     def allows(self, ip: IPAddress, port: int, /) -> bool: ...
 
 
+class _NoExit:
+    """The exit policy of a relay that is not known yet."""
+
+    def allows(self, ip: IPAddress, port: int, /) -> bool:
+        return False
+
+
 class Question(Enum):
     """Which of the three questions refused."""
 
@@ -52,12 +59,13 @@ _LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa", "localdomain", "e
 class EgressPolicy:
     """What one function may reach from this box.
 
-    `exit_policy` None means that another relay's exit policy will decide, as for egress through
-    Tor. `exceptions` are networks that question 1 lets pass although they are not public (the
-    private test network's web); own addresses and `closed` ports stay shut even there."""
+    Until it is given an `exit_policy` it refuses everything; None means on purpose that another
+    relay's will decide, as for egress through Tor. `exceptions` are networks that question 1 lets
+    pass although they are not public (the private test network's web); own addresses and `closed`
+    ports stay shut even there."""
 
     rules: EgressRules = field(default_factory=EgressRules)
-    exit_policy: ExitPolicyLike | None = None
+    exit_policy: ExitPolicyLike | None = field(default_factory=_NoExit)
     own_addresses: frozenset[IPAddress] = frozenset()
     closed: frozenset[tuple[IPAddress, int]] = frozenset()
     exceptions: tuple[IPNetwork, ...] = ()
@@ -79,6 +87,12 @@ class EgressPolicy:
             return refused
         if ip is not None and (refused := self._address(canonical(ip), port, destination)):
             return refused
+        if ip is None and self.exit_policy is not None:
+            return Verdict(
+                False,
+                f"{destination} is refused: this relay's exit policy speaks of addresses only",
+                Question.EXIT,
+            )
         return self._manifest(name, ip, port, destination)
 
     def may_resolve(self, name: str, port: int) -> Verdict:

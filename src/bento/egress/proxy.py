@@ -203,8 +203,10 @@ class EgressProxy:
         self._connections.discard(connection)
 
     async def lookup(self, resolver: Resolver, name: str) -> list[IPAddress]:
-        """The place is given back when the resolver is done, however long the caller waits."""
+        """The place is given back when the resolver is done, however long the caller waits. A name
+        carries something out as well, so it counts as bytes."""
         await self._lookups.acquire()
+        self.passed(len(name), outwards=True)
         task = asyncio.ensure_future(resolver(name))
         self._resolving.add(task)
         task.add_done_callback(self._lookup_ended)

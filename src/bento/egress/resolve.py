@@ -52,7 +52,8 @@ class SystemResolver:
 
 
 def _look_up(name: str) -> list[IPAddress]:
-    # The final dot keeps the host's search list and its own short names out of it.
-    answers = socket.getaddrinfo(f"{name}.", None, type=socket.SOCK_STREAM)
+    # The final dot keeps the host's search list and its own short names out of it; bytes keep
+    # Python's IDNA out of it: the name is in its last spelling already.
+    answers = socket.getaddrinfo(f"{name}.".encode("ascii"), None, type=socket.SOCK_STREAM)
     found = dict.fromkeys(ip_address(str(address[0])) for *_, address in answers)
     return list(found)[:MAX_ANSWERS]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from bento.egress.addresses import IPAddress, canonical
@@ -18,6 +17,8 @@ from bento.egress.limits import EgressLimits
 from bento.egress.policy import EgressPolicy, Verdict
 from bento.egress.resolve import Resolver
 from bento.egress.socks_server import Reply, Request
+from bento.tor.addresses import parse_endpoint
+from bento.tor.socks import encode_request
 
 
 class Refusal(Exception):
@@ -101,8 +102,10 @@ class TorRoute:
     different ones different circuits (IsolateSOCKSAuth)."""
 
     def __init__(self, proxy: str, identity: str) -> None:
-        self._proxy = proxy
-        self._identity = identity.encode()[:255] or b"-"
+        """Raises UsageError if one of them cannot be used."""
+        self._host, self._port = parse_endpoint(proxy)
+        encode_request("0.0.0.0", 1, identity)
+        self._identity = identity
 
     async def open(self, request: Request, gate: Gate) -> socket.socket:
         verdict = gate.policy.verdict(request.name, request.ip, request.port)
@@ -112,6 +115,9 @@ class TorRoute:
         sock = await self._reach_tor()
         try:
             await self._ask(sock, request)
+        except OSError as error:
+            sock.close()
+            raise Refusal(Reply.FAILURE, "the box's tor closed the connection") from error
         except BaseException:
             sock.close()
             raise
@@ -119,22 +125,23 @@ class TorRoute:
 
     async def _reach_tor(self) -> socket.socket:
         try:
-            if self._proxy.startswith("unix:"):
-                return await _connected(socket.AF_UNIX, self._proxy.removeprefix("unix:"))
-            host, _, port = self._proxy.rpartition(":")
-            return await _connected(socket.AF_INET, (host, int(port)))
+            if self._port is None:
+                return await _connected(socket.AF_UNIX, self._host)
+            return await _connected(_family(self._host), (self._host, self._port))
         except OSError as error:
             raise Refusal(Reply.FAILURE, "the box's tor cannot be reached") from error
 
     async def _ask(self, sock: socket.socket, request: Request) -> None:
-        """RFC 1928 with RFC 1929; all three messages at once, then all three answers."""
+        """RFC 1928 with RFC 1929. The greeting goes alone: tor loses its answer to it if the user
+        name comes in the same read."""
         loop = asyncio.get_running_loop()
-        user = bytes((len(self._identity),)) + self._identity
-        await loop.sock_sendall(
-            sock, b"\x05\x01\x02" + b"\x01" + user + b"\x010" + _encode_request(request)
-        )
-        if await _receive(sock, 4) != b"\x05\x02\x01\x00":
-            raise Refusal(Reply.FAILURE, "the box's tor does not take the connection")
+        await loop.sock_sendall(sock, b"\x05\x01\x02")
+        if await _receive(sock, 2) != b"\x05\x02":
+            raise _strange_tor()
+        host = request.name or str(request.ip)
+        await loop.sock_sendall(sock, encode_request(host, request.port, self._identity))
+        if await _receive(sock, 2) != b"\x01\x00":
+            raise _strange_tor()
         _, code, _, kind = await _receive(sock, 4)
         if code != 0:
             raise Refusal(*_TOR_REPLIES.get(code, (Reply.FAILURE, "Tor failed to connect")))
@@ -142,6 +149,10 @@ class TorRoute:
         if size is None:
             size = (await _receive(sock, 1))[0]
         await _receive(sock, size + 2)
+
+
+def _strange_tor() -> Refusal:
+    return Refusal(Reply.FAILURE, "the box's tor does not take the connection")
 
 
 # tor answers with RFC 1928 codes, and with ExtendedErrors also F0 to F7 (tor's socks-extensions).
@@ -164,30 +175,33 @@ _TOR_REPLIES: dict[int, tuple[Reply, str]] = {
 
 
 def reply_of(error: OSError) -> tuple[Reply, str]:
-    """The reply that lets the guest raise the same kind of error again."""
+    """The reply that lets the guest raise the same kind of error again, and words that tell
+    nothing about the box."""
     if isinstance(error, TimeoutError):
         return Reply.TIMED_OUT, "the destination does not answer"
     if isinstance(error, socket.gaierror):
         return Reply.HOST_UNREACHABLE, "the name does not resolve"
-    code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.FAILURE)
-    return code, error.strerror or "the connection failed"
+    if error.errno == errno.ECONNREFUSED:
+        return Reply.CONNECTION_REFUSED, "the destination refused the connection"
+    if error.errno in _NO_WAY:
+        return Reply.NETWORK_UNREACHABLE, "there is no way from this box to the destination"
+    return Reply.FAILURE, "the connection could not be made"
 
 
-_REPLY_OF_ERRNO = {
-    errno.ECONNREFUSED: Reply.CONNECTION_REFUSED,
-    errno.ENETUNREACH: Reply.NETWORK_UNREACHABLE,
-    errno.EHOSTUNREACH: Reply.NETWORK_UNREACHABLE,
-    errno.EADDRNOTAVAIL: Reply.NETWORK_UNREACHABLE,
-    errno.EAFNOSUPPORT: Reply.NETWORK_UNREACHABLE,
-}
+_NO_WAY = frozenset(
+    (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+)
 
 
 async def connect(ip: IPAddress, port: int) -> socket.socket:
     """A non-blocking TCP connection to exactly this address. Raises OSError."""
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    sock = await _connected(family, (str(ip), port))
+    sock = await _connected(_family(str(ip)), (str(ip), port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 async def _connected(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
@@ -198,16 +212,6 @@ async def _connected(family: socket.AddressFamily, address: str | tuple[str, int
         sock.close()
         raise
     return sock
-
-
-def _encode_request(request: Request) -> bytes:
-    port = request.port.to_bytes(2, "big")
-    if isinstance(request.ip, IPv4Address):
-        return b"\x05\x01\x00\x01" + request.ip.packed + port
-    if isinstance(request.ip, IPv6Address):
-        return b"\x05\x01\x00\x04" + request.ip.packed + port
-    name = (request.name or "").encode("ascii")
-    return b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port
 
 
 async def _receive(sock: socket.socket, count: int) -> bytes:

@@ -45,12 +45,10 @@ class Function:
                 f"the function has {size} bytes; this box takes at most {self._limit}",
                 "send data through the input stream instead of packing it into the function",
             )
-        if self._size is not None and (size != self._size or offset != self.received):
-            if not (size == self._size and offset == 0):
-                raise RemoteProtocolError("the upload goes on at another place than it stopped")
+        if offset == 0:
             self._code.clear()
-        elif self._size is None and offset:
-            raise RemoteProtocolError("an upload begins at its beginning")
+        elif size != self._size or offset != self.received:
+            raise RemoteProtocolError("the upload goes on at another place than it stopped")
         self._size = size
 
     def append(self, data: bytes) -> None:
@@ -60,7 +58,7 @@ class Function:
 
     def verify(self) -> None:
         """Raises FunctionError unless the upload is the one the box was told."""
-        from _sha256 import sha256
+        from _sha256 import sha256  # type: ignore[import-not-found]
 
         if sha256(self._code).digest() != self._digest:
             self._code.clear()

@@ -269,7 +269,7 @@ class Runtime:
 
 def warm_up() -> None:
     """What the first call would pay for is paid while the sandbox waits in its pool."""
-    import _sha256  # type: ignore[import-not-found]  # noqa: F401
+    import _sha256  # noqa: F401
 
     start_new_thread(compile, ("def main(api): pass", "warm", "exec"))
 

@@ -24,8 +24,8 @@ WINDOW = 4 * MIB
 WINDOW_MAX = 64 * MIB + CHUNK_MAX
 """What a client holds unread at most, whatever spool the instance was given; it stops a liar only."""
 
-ACK_EVERY = 128 * KIB
-"""A receiver acknowledges after this many bytes: two frames, 1 small cell for each 269 full ones."""
+ACK_EVERY = 256 * KIB
+"""A receiver acknowledges after this many bytes: four frames, 1 small cell for each 537 full ones."""
 
 UPLOAD = 64 * MIB
 """The largest function a guest takes; a box's policy may offer less."""

@@ -6,11 +6,13 @@ stands in `Sandbox.level`. It knows nothing of networks, tokens or clients; the 
 socket, the one way out a listening socket that was born inside.
 """
 
+from bento.sandbox.adoption import adopt
 from bento.sandbox.cgroup import Usage
 from bento.sandbox.images import IMAGES, Image, image_named
+from bento.sandbox.layers import Layer, check
 from bento.sandbox.limits import GIB, KIB, MIB, Limits
 from bento.sandbox.pool import Pool
-from bento.sandbox.sandbox import Sandbox
+from bento.sandbox.sandbox import Record, Sandbox
 from bento.sandbox.spawn import spawn
 
 __all__ = [
@@ -19,10 +21,14 @@ __all__ = [
     "KIB",
     "MIB",
     "Image",
+    "Layer",
     "Limits",
     "Pool",
+    "Record",
     "Sandbox",
     "Usage",
+    "adopt",
+    "check",
     "image_named",
     "spawn",
 ]

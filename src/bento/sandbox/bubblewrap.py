@@ -16,6 +16,16 @@ from bento.sandbox.images import PRIVATE, UID, Image
 PROGRAM = "/usr/bin/bwrap"
 _HOSTNAME = "bento"
 _DEVICES = ("null", "zero", "urandom")  # each costs 0.1 ms at every start
+# Of /proc, where an image needs one: what tells this machine from another (boot id, kernel command
+# line, devices) or what runs on it. Each process's own mountinfo stays: it names the disk's device.
+_HIDDEN_FOLDERS = ("acpi", "bus", "driver", "fs", "irq", "scsi", "sys", "tty")
+_HIDDEN_FILES = (
+    "cmdline", "config.gz", "consoles", "devices", "diskstats", "interrupts", "iomem", "ioports",
+    "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecount", "kpageflags", "loadavg", "locks",
+    "misc", "modules", "partitions", "pressure/cpu", "pressure/io", "pressure/memory", "sched_debug",
+    "schedstat", "slabinfo", "softirqs", "stat", "swaps", "sysrq-trigger", "timer_list", "uptime",
+    "version", "vmallocinfo", "vmstat", "zoneinfo",
+)  # fmt: skip
 # Merged /usr, as in every Debian since 12; what is missing here is missing inside.
 _LINKS = tuple(name for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"))
 
@@ -26,11 +36,14 @@ _NAMESPACES = [
 _IDENTITY = ["--uid", str(UID), "--gid", str(UID), "--cap-drop", "ALL", "--hostname", _HOSTNAME]
 
 
-def options(image: Image, *, info: int, seccomp: int, files: Mapping[str, int]) -> list[str]:
-    """The options for `image`; `info`, `seccomp` and the values of `files` are descriptor numbers.
+def options(
+    image: Image, *, info: int, seccomp: int, gate: int, files: Mapping[str, int]
+) -> list[str]:
+    """The options for `image`; `info` and the like are numbers of descriptors, all closed inside.
 
     bubblewrap writes the sandbox's first process id to `info`, reads the BPF program from `seccomp`
-    and the contents of each made-up file from its descriptor, and closes all of them.
+    and the content of each made-up file from its own descriptor, and when the jail stands waits
+    until `gate` can be read.
     """
     return [
         *_NAMESPACES,
@@ -43,12 +56,24 @@ def options(image: Image, *, info: int, seccomp: int, files: Mapping[str, int]) 
         *_root(image, files),
         "--bind", PRIVATE, PRIVATE,  # what the jailer mounted there
         "--symlink", PRIVATE, "/dev/shm",  # noqa: S108 - one size bounds shared memory too
-        *(["--proc", "/proc"] if image.proc else []),
+        *(_proc() if image.proc else []),
         "--remount-ro", "/",
         "--chdir", PRIVATE,
         "--info-fd", str(info),
         "--seccomp", str(seccomp),
+        "--block-fd", str(gate),
     ]  # fmt: skip
+
+
+def _proc() -> list[str]:
+    words = ["--proc", "/proc"]
+    for name in _HIDDEN_FOLDERS:
+        if Path("/proc", name).is_dir():
+            words += ["--size", "4096", "--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
+    for name in _HIDDEN_FILES:
+        if Path("/proc", name).exists():
+            words += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    return words
 
 
 def _root(image: Image, files: Mapping[str, int]) -> list[str]:

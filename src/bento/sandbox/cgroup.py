@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ WANTED = frozenset({"memory", "pids", "cpu"})
 _ACCOUNTING = frozenset({"cpuacct"})  # a controller of its own in version 1 only
 _PARENT = "bento"
 _PERIOD = 100_000  # microseconds over which the cpu quota is counted (the kernel's default)
-_WEIGHT = {1: ("cpu.shares", 128), 2: ("cpu.weight", 12)}  # an eighth of the usual: tor goes first
+_ABANDONED = 60.0  # seconds after which a group without processes is nobody's
 _REMOVAL = 10.0  # seconds an ended group may stay busy
 
 
@@ -48,21 +49,24 @@ class Usage:
 class Group:
     """The groups of one instance, one folder in each hierarchy."""
 
-    def __init__(self, name: str, hierarchies: tuple[Hierarchy, ...]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._folders = {h: h.base / name for h in hierarchies}
-        self.enforces = WANTED & frozenset(c for h in hierarchies for c in h.controllers)
+        self._folders = {h: h.base / name for h in hierarchies()}
+        self.enforces = WANTED & frozenset(c for h in self._folders for c in h.controllers)
 
     @classmethod
-    def create(cls, name: str, limits: Limits, hierarchies: tuple[Hierarchy, ...]) -> Group:
+    def create(cls, name: str, limits: Limits) -> Group:
         """A new group with `limits`. Raises HostError if it cannot be made or limited."""
-        group = cls(name, hierarchies)
+        group = cls(name)
+        made = []
         try:
             for folder in group._folders.values():
-                folder.mkdir(mode=0o755)
+                folder.mkdir()
+                made.append(folder)
             group.set(limits)
         except OSError as error:
-            group._remove_now()
+            for folder in made:
+                folder.rmdir()
             raise HostError(f"no control group for a sandbox: {error}") from error
         return group
 
@@ -89,7 +93,7 @@ class Group:
         for hierarchy, folder in self._folders.items():
             if "cpu" in hierarchy.controllers:
                 with contextlib.suppress(OSError):
-                    _write(folder / _CPU_FILE[hierarchy.version], _NO_QUOTA[hierarchy.version])
+                    write(folder / _CPU_FILE[hierarchy.version], _NO_QUOTA[hierarchy.version])
 
     def kill(self) -> None:
         """SIGKILL to every process in the group, bubblewrap's outer one too."""
@@ -157,7 +161,7 @@ class Group:
         return 0
 
 
-def _write(path: Path, value: int | str) -> None:
+def write(path: Path, value: int | str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, str(value).encode())
@@ -167,38 +171,38 @@ def _write(path: Path, value: int | str) -> None:
 
 def _write_if_there(path: Path, value: int | str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        _write(path, value)
+        write(path, value)
 
 
 def _memory_1(folder: Path, limits: Limits) -> None:
     limit, with_swap = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
     # The limit with swap may never be below the one without: which comes first depends.
     try:
-        _write(limit, limits.memory)
+        write(limit, limits.memory)
         _write_if_there(with_swap, limits.memory)
     except OSError:
         _write_if_there(with_swap, limits.memory)
-        _write(limit, limits.memory)
-    _write(folder / "memory.swappiness", 0)
+        write(limit, limits.memory)
+    write(folder / "memory.swappiness", 0)
 
 
 def _memory_2(folder: Path, limits: Limits) -> None:
-    _write(folder / "memory.max", limits.memory)
+    write(folder / "memory.max", limits.memory)
     _write_if_there(folder / "memory.swap.max", 0)
-    _write(folder / "memory.oom.group", 1)  # half a function is of no use to anybody
+    write(folder / "memory.oom.group", 1)  # half a function is of no use to anybody
 
 
 def _pids(folder: Path, limits: Limits) -> None:
-    _write(folder / "pids.max", limits.pids + SUPERVISOR)
+    write(folder / "pids.max", limits.pids + SUPERVISOR)
 
 
 def _cpu_1(folder: Path, limits: Limits) -> None:
-    _write(folder / "cpu.cfs_period_us", _PERIOD)
-    _write(folder / "cpu.cfs_quota_us", int(limits.cpu * _PERIOD))
+    write(folder / "cpu.cfs_period_us", _PERIOD)
+    write(folder / "cpu.cfs_quota_us", int(limits.cpu * _PERIOD))
 
 
 def _cpu_2(folder: Path, limits: Limits) -> None:
-    _write(folder / "cpu.max", f"{int(limits.cpu * _PERIOD)} {_PERIOD}")
+    write(folder / "cpu.max", f"{int(limits.cpu * _PERIOD)} {_PERIOD}")
 
 
 _WRITERS = {
@@ -223,10 +227,17 @@ def hierarchies() -> tuple[Hierarchy, ...]:
         base = _base(version, mount, Path("/proc/self/cgroup").read_text())
         usable = _prepare(version, base, controllers)
         if usable:
+            sweep(base)
             found.append(Hierarchy(version, base, usable))
-            name, weight = _WEIGHT[version]
-            _write_if_there(base / name, weight)
     return tuple(found)
+
+
+def sweep(base: Path) -> None:
+    """Takes away the empty groups of instances that ended together with their bentod."""
+    for folder in base.iterdir():
+        with contextlib.suppress(OSError):  # not empty, or not a folder
+            if time.time() - folder.stat().st_ctime > _ABANDONED:
+                folder.rmdir()
 
 
 def mounted(mountinfo: str) -> list[tuple[int, Path, frozenset[str]]]:
@@ -269,7 +280,7 @@ def _prepare(version: int, base: Path, controllers: frozenset[str]) -> frozenset
         if version == 2:
             return _prepare_2(base, controllers)
         base.mkdir(exist_ok=True)
-        _write(base / "cgroup.procs", "")  # denied here, it would be denied later
+        write(base / "cgroup.procs", "")  # denied here, it would be denied later
     except OSError:
         return frozenset()
     return controllers
@@ -283,9 +294,9 @@ def _prepare_2(base: Path, wanted: frozenset[str]) -> frozenset[str]:
         # A group with processes of its own cannot hand controllers down: step into a leaf.
         leaf = base.parent / "bentod"
         leaf.mkdir(exist_ok=True)
-        _write(leaf / "cgroup.procs", os.getpid())
+        write(leaf / "cgroup.procs", os.getpid())
     base.mkdir(exist_ok=True)
     enable = " ".join(f"+{controller}" for controller in sorted(usable))
-    _write(base.parent / "cgroup.subtree_control", enable)
-    _write(base / "cgroup.subtree_control", enable)
+    write(base.parent / "cgroup.subtree_control", enable)
+    write(base / "cgroup.subtree_control", enable)
     return usable

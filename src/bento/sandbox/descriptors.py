@@ -6,23 +6,46 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import socket
+import struct
 from collections.abc import Iterator
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_TAIL = 2000  # bytes of a diagnosis that are worth showing
+_DESCRIPTOR = struct.Struct("i")
+_TAIL = 2000  # bytes in which the last line is looked for
 
 
-@contextlib.contextmanager
-def memory_file(data: bytes) -> Iterator[int]:
-    """A file in memory that holds `data` and that nobody, inside or outside, can change."""
-    descriptor = os.memfd_create("bento", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.write(descriptor, data)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+class MemoryFile:
+    """A file in memory. Once sealed, at the latest at the end of its `with`, nobody can change it,
+    inside or outside."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.descriptor = os.memfd_create("bento", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        if content:
+            self.write(content)
+            self.seal()
+
+    def __enter__(self) -> MemoryFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seal()
+        os.close(self.descriptor)
+
+    def write(self, content: bytes) -> None:
+        """The whole content; a reader that shares the descriptor begins at its start."""
+        os.pwrite(self.descriptor, content, 0)
+
+    def seal(self) -> None:
+        with contextlib.suppress(PermissionError):  # it is already
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
+
+    @property
+    def last_line(self) -> str:
+        """Of what was written, the last words."""
+        size = os.fstat(self.descriptor).st_size
+        text = os.pread(self.descriptor, _TAIL, max(0, size - _TAIL)).decode(errors="replace")
+        return (text.strip().splitlines() or [""])[-1]
 
 
 class Pipe:
@@ -36,8 +59,8 @@ class Pipe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for end in self._open.copy():
-            self._close(end)
+        self.close_reader()
+        self.close_writer()
 
     def close_reader(self) -> None:
         self._close(self.reader)
@@ -46,25 +69,24 @@ class Pipe:
         self._close(self.writer)
 
     def _close(self, end: int) -> None:
-        self._open.remove(end)
-        os.close(end)
+        if end in self._open:
+            self._open.remove(end)
+            os.close(end)
 
 
-class Diagnosis:
-    """The standard error of a start: a file in memory, so that nobody must read it for it not to
-    block. Sealed once the start is over: from then on the sandbox can write no more to it."""
+def receive(source: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """(message, descriptors): at most `size` bytes and `most` descriptors, none of them inheritable.
 
-    def __init__(self) -> None:
-        self.descriptor = os.memfd_create("bento", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    (`socket.recv_fds` of Python 3.11 drops the flag that sees to the latter.)
+    """
+    space = socket.CMSG_SPACE(most * _DESCRIPTOR.size)
+    message, ancillary, _, _ = source.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    rights = (data for _, kind, data in ancillary if kind == socket.SCM_RIGHTS)
+    return message, [number for data in rights for (number,) in _whole(data)]
 
-    def last_line(self) -> str:
-        size = os.fstat(self.descriptor).st_size
-        text = os.pread(self.descriptor, _TAIL, max(0, size - _TAIL)).decode(errors="replace")
-        return (text.strip().splitlines() or [""])[-1]
 
-    def close(self) -> None:
-        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        os.close(self.descriptor)
+def _whole(data: bytes) -> Iterator[tuple[int]]:
+    return _DESCRIPTOR.iter_unpack(data[: len(data) // _DESCRIPTOR.size * _DESCRIPTOR.size])
 
 
 async def readable(descriptor: int) -> None:

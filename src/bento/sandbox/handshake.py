@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 
 from bento.errors import HostError
-from bento.sandbox.descriptors import readable
+from bento.sandbox.descriptors import readable, receive
 
 CONTROL = b"C"
 READY = b"ready"
@@ -52,9 +52,7 @@ async def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
         await readable(control.fileno())
         with contextlib.suppress(BlockingIOError):
             try:
-                message, descriptors, _, _ = socket.recv_fds(
-                    control, len(READY), _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                message, descriptors = receive(control, len(READY), _MOST_DESCRIPTORS)
             except ConnectionError:
                 return b"", []
             return message, descriptors

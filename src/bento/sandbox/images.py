@@ -41,6 +41,7 @@ class Image:
     environment: tuple[tuple[str, str], ...] = _ENVIRONMENT
     proc: bool = False  # /proc shows mount sources and the machine's load: off unless needed
     nested_namespaces: bool = False  # a program inside makes a sandbox of its own
+    sparse: bool = False  # a program inside maps far more than it uses: RLIMIT_AS would end it
 
 
 IMAGES: dict[str, Image] = {
@@ -60,12 +61,13 @@ IMAGES: dict[str, Image] = {
             profile="browser",
             # Chromium 156 with one page: 0.5 to 0.8 GiB, about 16 processes and 150 threads.
             limits=Limits(
-                memory=GIB, pids=320, cpu=2.0, disk=256 * MIB, inodes=16384, open_files=1024
+                memory=GIB, pids=512, cpu=2.0, disk=256 * MIB, inodes=16384, open_files=1024
             ),
             binds=("/etc/ssl/certs", "/etc/fonts"),
             programs=("/usr/bin/python3", "/usr/lib/chromium/chromium"),
             proc=True,
             nested_namespaces=True,
+            sparse=True,
         ),
     )
 }

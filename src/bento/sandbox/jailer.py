@@ -55,7 +55,7 @@ _CLONE_PIDFD = 0x1000
 _CLONE_INTO_CGROUP = 0x2_0000_0000
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 
 # PyDLL: the interpreter lock stays with us, as in os.fork.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -64,16 +64,20 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 def serve(requests: _socket.socket) -> None:
     """Answers requests until bentod is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits: the kernel reaps
+    # What a killed bubblewrap leaves comes to us, as not every machine's init reaps.
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
     while True:
         packet, descriptors = _receive(requests)
         if not packet:
             return
         reply = _socket.socket(fileno=descriptors[0])
+        request: Request = marshal.loads(packet)  # noqa: S302 - bentod's, our parent's
         try:
-            request: Request = marshal.loads(packet)  # noqa: S302 - bentod's, our parent's
             _answer(request, reply, descriptors[1:])
+        except BrokenPipeError:  # bentod is gone: so is the next request
+            pass
         except OSError as error:
-            reply.send(f"error {error}".encode())
+            reply.send(str(error).encode())
         finally:
             reply.close()
             for descriptor in descriptors[1:]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import json
 import marshal
 import os
 import socket
 import subprocess
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 from bento.errors import HostError
 from bento.sandbox import bubblewrap, loader, rlimits, seccomp
 from bento.sandbox.cgroup import Group
-from bento.sandbox.descriptors import Pipe, memory_file, read_all, readable
+from bento.sandbox.descriptors import MemoryFile, Pipe, read_all, readable, receive
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, parent
@@ -33,20 +35,22 @@ _REPLY_LIMIT = 1024  # bytes; a number, or one sentence
 _END_WITHIN = 5.0  # seconds for the jailer to see that we are gone
 
 # The numbers that bubblewrap is told, in the order in which the jailer is given descriptors.
-_OPTIONS, _INFO, _SECCOMP, _FILES = 3, 4, 5, 6
+_OPTIONS, _INFO, _SECCOMP, _GATE, _FILES = 3, 4, 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
-    """Descriptors 0, 1 and 2 of the sandbox's first process, see `loader`."""
+class Inherited:
+    """Descriptors for inside: 0, 1 and 2 of the first process (see `loader`), and what opens the way
+    to it: bubblewrap goes on once there is something to read, or the end."""
 
-    listener: int
-    blob: int
-    diagnosis: int
+    way_in: int
+    runtime: int
+    words: int
+    gate: int
 
 
 async def launch(
-    image: Image, limits: Limits, uid: Uid | None, group: Group | None, standard: Standard
+    image: Image, limits: Limits, uid: Uid | None, group: Group | None, inherited: Inherited
 ) -> tuple[Process, int]:
     """(supervisor, process id of the sandbox's first process).
 
@@ -58,25 +62,29 @@ async def launch(
         contents = (
             _options(image),
             seccomp.program(image.profile, grouped=group is not None),
-            *(d for _, d in image.files),
+            *(content for _, content in image.files),
         )
-        options, program, *files = (stack.enter_context(memory_file(c)) for c in contents)
+        files = (stack.enter_context(MemoryFile(content)) for content in contents)
+        options, program, *rest = (file.descriptor for file in files)
         supervisor = await _jailer().request(
             _request(image, limits, uid, group),
-            [*astuple(standard), options, info.writer, program, *files],
+            [
+                *(inherited.way_in, inherited.runtime, inherited.words),
+                *(options, info.writer, program, inherited.gate, *rest),
+            ],
         )
         info.close_writer()
         try:
             return supervisor, await _first_process(info.reader, supervisor.pid)
         except BaseException:
-            await supervisor.end()
+            await supervisor.end_with_children()
             raise
 
 
 @cache
 def _options(image: Image) -> bytes:
     files = {path: _FILES + index for index, (path, _) in enumerate(image.files)}
-    words = bubblewrap.options(image, info=_INFO, seccomp=_SECCOMP, files=files)
+    words = bubblewrap.options(image, info=_INFO, seccomp=_SECCOMP, gate=_GATE, files=files)
     return "\0".join(words).encode()
 
 
@@ -95,7 +103,7 @@ def _request(image: Image, limits: Limits, uid: Uid | None, group: Group | None)
         "unified": os.fspath(group.unified) if group and group.unified else None,
         "nice": rlimits.NICE,
         "oom_score_adj": rlimits.OOM_SCORE,
-        "rlimits": list(rlimits.values(limits, grouped=group is not None).items()),
+        "rlimits": list(rlimits.values(image, limits, grouped=group is not None).items()),
         "disk": limits.disk,
         "inodes": limits.inodes,
     }
@@ -134,12 +142,21 @@ class Jailer:
 
     async def request(self, request: bytes, descriptors: list[int]) -> Process:
         """bubblewrap's outer process. Raises HostError with the jailer's reason if it has none."""
+        exchange = asyncio.create_task(self._exchange(request, descriptors))
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            with contextlib.suppress(HostError):  # it answers within a millisecond
+                await (await exchange).end_with_children()
+            raise
+
+    async def _exchange(self, request: bytes, descriptors: list[int]) -> Process:
         reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with reply:
             with theirs:
                 socket.send_fds(self._requests, [request], [theirs.fileno(), *descriptors])
             await readable(reply.fileno())
-            message, pidfds, _, _ = socket.recv_fds(reply, _REPLY_LIMIT, 1, socket.MSG_CMSG_CLOEXEC)
+            message, pidfds = receive(reply, _REPLY_LIMIT, 1)
         if not pidfds:
             raise HostError(f"no process for a sandbox: {message.decode() or 'the jailer ended'}")
         return Process(int(message), pidfds[0])

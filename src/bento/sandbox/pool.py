@@ -1,8 +1,9 @@
 """Sandboxes made ahead: taking one costs about 1 ms instead of a start.
 
 A pool holds single-use sandboxes of one image, ready and empty: nothing of any user has been in
-them. It refills behind whoever takes. One that died meanwhile is replaced, never handed out.
-Closing the pool ends those it still holds; those it handed out belong to their takers.
+them. Behind them stands one empty jail, so that taking from an empty pool costs little more than
+starting Python. It refills behind whoever takes. What died meanwhile is replaced, never handed out.
+Closing the pool ends what it still holds; what it handed out belongs to its takers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections import deque
 from pathlib import Path
 
 from bento.errors import HostError, UsageError
+from bento.sandbox import priority
 from bento.sandbox.images import Image
+from bento.sandbox.jail import Jail
 from bento.sandbox.limits import Limits
-from bento.sandbox.sandbox import Sandbox
-from bento.sandbox.spawn import spawn
+from bento.sandbox.sandbox import Sandbox, can_become
 
 _YIELD = 0.02  # seconds a refill waits, so that it does not slow down whoever has just taken
 _RETRY = (0.1, 5.0)  # seconds between failed refills: first, and at most
@@ -42,6 +44,7 @@ class Pool:
         self._run_dir = run_dir
         self._blob = guest_blob
         self._ready: deque[Sandbox] = deque()
+        self._spare: Jail | None = None
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()
         self._closed = False
@@ -59,7 +62,7 @@ class Pool:
             self._task = asyncio.create_task(self._refill(), name=f"pool {self.image.name}")
 
     async def full(self) -> None:
-        """Returns once `size` sandboxes are ready. Raises HostError if none can be made."""
+        """Returns once everything waits that should. Raises HostError if it cannot be made."""
         self.start()
         while not self._filled.is_set():
             if self.failure:
@@ -75,8 +78,9 @@ class Pool:
         """
         if self._closed:
             raise UsageError("the pool is closed")
+        priority.hurry()
         limits = limits or self._limits
-        sandbox = self._waiting(limits)
+        sandbox = self._waiting(limits) or await self._from_spare(limits)
         if sandbox is None:
             return await self._spawn(limits)
         try:
@@ -88,13 +92,16 @@ class Pool:
         return sandbox
 
     async def close(self) -> None:
-        """Ends every sandbox that still waits; returns when nothing is left of them."""
+        """Ends what still waits; returns when nothing is left of it."""
         self._closed = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*map(discard, self._ready))
         self._ready.clear()
+        if self._spare:
+            await self._spare.demolish()
+            self._spare = None
 
     def _waiting(self, limits: Limits) -> Sandbox | None:
         """The oldest live sandbox that can have `limits`, no longer in the pool."""
@@ -104,21 +111,35 @@ class Pool:
                 return sandbox
         return None
 
+    async def _from_spare(self, limits: Limits) -> Sandbox | None:
+        jail = self._spare
+        if jail is None or not can_become(self._limits, limits):
+            return None
+        self._spare = None
+        self._want()
+        try:
+            return await self._enter(jail)
+        except HostError:  # it died waiting
+            return None
+
     def _remove(self, sandbox: Sandbox) -> None:
         with contextlib.suppress(ValueError):  # it was taken since
             self._ready.remove(sandbox)
-            self._filled.clear()
-            self._wanted.set()
+            self._want()
+
+    def _want(self) -> None:
+        self._filled.clear()
+        self._wanted.set()
 
     async def _refill(self) -> None:
         pause = _RETRY[0]
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while len(self._ready) < self.size:
+            while not self._is_full():
                 await asyncio.sleep(_YIELD)
                 try:
-                    self._add(await self._spawn(self._limits))
+                    await self._add_one()
                     self.failure, pause = None, _RETRY[0]
                 except HostError as error:
                     self.failure = error
@@ -126,7 +147,18 @@ class Pool:
                     pause = min(2 * pause, _RETRY[1])
             self._filled.set()
 
-    def _add(self, sandbox: Sandbox) -> None:
+    def _is_full(self) -> bool:
+        return self._spare is not None and self._spare.alive and len(self._ready) >= self.size
+
+    async def _add_one(self) -> None:
+        """A sandbox out of the spare jail; or, if there is none, a spare jail."""
+        jail, self._spare = self._spare, None
+        if jail is None or not jail.alive:
+            if jail:
+                await jail.demolish()
+            self._spare = await Jail.build(self.image, self._limits)
+            return
+        sandbox = await self._enter(jail)
         self._ready.append(sandbox)
         sandbox.exited.add_done_callback(lambda _: self._lost(sandbox))
 
@@ -135,9 +167,11 @@ class Pool:
             self._remove(sandbox)
             sandbox.close()
 
+    async def _enter(self, jail: Jail) -> Sandbox:
+        return await jail.enter(self._run_dir, secrets.token_hex(8), self._blob)
+
     async def _spawn(self, limits: Limits) -> Sandbox:
-        name = secrets.token_hex(8)
-        return await spawn(self.image, limits, self._run_dir, name, self._blob)
+        return await self._enter(await Jail.build(self.image, limits))
 
 
 async def discard(sandbox: Sandbox) -> None:

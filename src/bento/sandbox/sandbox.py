@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bento.errors import HostError
-from bento.sandbox import disk, rlimits, tree
+from bento.sandbox import disk, priority, rlimits, tree
 from bento.sandbox.cgroup import WANTED, Group, Usage
+from bento.sandbox.governor import Governor
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
-from bento.sandbox.process import Process
+from bento.sandbox.process import Process, start_time
 from bento.sandbox.uids import Uid
 
 Level = Literal["cgroup", "rlimit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What finds a sandbox again after a restart of bentod, see `adoption`."""
+
+    instance_id: str
+    image: str
+    group: str  # its control group's name
+    limits: Limits
+    pid: int
+    started: int  # clock ticks since boot; with the pid it names one process for ever
+
+
+def can_become(present: Limits, wanted: Limits) -> bool:
+    """Whether limits can change so once a jail stands: descriptors are bounded for good, the disk
+    wherever the machine does not let us resize it."""
+    same_disk = (present.disk, present.inodes) == (wanted.disk, wanted.inodes)
+    return present.open_files == wanted.open_files and (same_disk or disk.can_resize())
 
 
 class Sandbox:
@@ -46,6 +67,8 @@ class Sandbox:
         self._supervisor = supervisor
         self._group = group
         self._uid = uid
+        self._governor = None if self.level == "cgroup" else Governor(process, limits)
+        self._started = start_time(process.pid)
         self._ending = asyncio.create_task(self._clear_up(), name=f"sandbox {instance_id}")
 
     @property
@@ -54,9 +77,18 @@ class Sandbox:
         return self._process.pid
 
     @property
+    def record(self) -> Record:
+        """For the box's journal."""
+        group = self._group.name if self._group else ""
+        return Record(
+            *(self.instance_id, self.image.name, group, self.limits),
+            *(self._process.pid, self._started),
+        )
+
+    @property
     def alive(self) -> bool:
         """Whether its processes are still there."""
-        return not self._process.exited.done()
+        return self._process.alive
 
     @property
     def level(self) -> Level:
@@ -68,9 +100,8 @@ class Sandbox:
         return self._group.usage() if self._group else tree.usage(self.pid)
 
     def can_take(self, limits: Limits) -> bool:
-        """Whether `set_limits` would do: descriptors are bounded for good, the disk mostly."""
-        same_disk = (limits.disk, limits.inodes) == (self.limits.disk, self.limits.inodes)
-        return limits.open_files == self.limits.open_files and (same_disk or disk.can_resize())
+        """Whether `set_limits` would do."""
+        return can_become(self.limits, limits)
 
     def set_limits(self, limits: Limits) -> None:
         """New limits for the running instance.
@@ -84,19 +115,34 @@ class Sandbox:
                 self._group.set(limits)
             else:
                 for pid in tree.descendants(self.pid):
-                    rlimits.change(pid, limits)
+                    rlimits.change(pid, self.image, limits)
             if (limits.disk, limits.inodes) != (self.limits.disk, self.limits.inodes):
                 disk.resize(self.pid, limits.disk, limits.inodes)
         except OSError as error:
             raise HostError(f"the limits of a sandbox could not be changed: {error}") from error
         self.limits = limits
+        if self._governor:
+            self._governor.limits = limits
 
     async def kill(self) -> None:
         """Ends every process of the sandbox at once; returns when nothing of it is left."""
+        priority.hurry()
         if self._group:
             self._group.unthrottle()
         self._process.kill()
         await asyncio.shield(self.exited)
+
+    def abandon(self) -> None:
+        """Leaves it running for the next bentod to `adopt`; here it is over."""
+        self._ending.cancel()
+        self.exited.cancel()
+        for process in (self._process, self._supervisor):
+            if process:
+                process.forget()
+        if self._governor:
+            self._governor.cancel()
+        if self._uid:
+            self._uid.leave()
 
     def close(self) -> None:
         """Closes the two sockets that were handed out; the sandbox itself is left alone."""
@@ -106,6 +152,8 @@ class Sandbox:
     async def _clear_up(self) -> None:
         await self._process.exited
         try:
+            if self._governor:
+                await self._governor.close()
             if self._supervisor:
                 await self._supervisor.exited
             if self._group:

@@ -43,21 +43,21 @@ def _values(call: str, index: int, values: tuple[int, ...]) -> tuple[Rule, ...]:
 
 
 _FILES = _plain("""
-    read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range
+    read write readv writev pread64 pwrite64 preadv pwritev lseek close close_range
     open openat openat2 access faccessat faccessat2 stat lstat fstat newfstatat statx statfs fstatfs
     readlink readlinkat getdents64 getcwd chdir fchdir umask fcntl flock dup dup2 dup3 pipe pipe2
-    truncate ftruncate fallocate fsync fdatasync fadvise64 sendfile splice tee copy_file_range
+    truncate ftruncate fallocate fsync fdatasync fadvise64 sendfile splice copy_file_range
     rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir
     chmod fchmod fchmodat utimensat inotify_init1 inotify_add_watch inotify_rm_watch
 """)
 _MEMORY = _plain("mmap munmap mremap mprotect madvise brk mincore msync membarrier")
 _THREADS = _plain("""
-    futex futex_waitv set_robust_list get_robust_list rseq set_tid_address arch_prctl gettid
-    sched_yield sched_getaffinity sched_setaffinity sched_getparam sched_getscheduler getcpu
+    futex set_robust_list rseq set_tid_address arch_prctl gettid
+    sched_yield sched_getaffinity sched_setaffinity sched_getscheduler getcpu
     exit exit_group
 """)
 _PROCESSES = _plain("""
-    fork vfork wait4 waitid kill tgkill getpid getppid getpgrp getpgid getsid setsid setpgid
+    fork vfork wait4 waitid kill tgkill getpid getppid getpgrp getpgid getsid setsid
     getuid geteuid getgid getegid getresuid getresgid getgroups getrlimit prlimit64 getrusage times
     sysinfo uname getrandom execve
 """)
@@ -67,11 +67,11 @@ _SIGNALS = _plain("""
 """)
 _TIME = _plain("""
     clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time alarm setitimer getitimer
-    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
+    timer_create timer_settime timer_gettime timer_delete
     timerfd_create timerfd_settime timerfd_gettime
 """)
 _WAITING = _plain("""
-    poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait
+    poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait
     epoll_pwait2 eventfd eventfd2 signalfd4
 """)
 _SOCKETS = _plain("""

@@ -37,6 +37,12 @@ class Uid:
         assert self._descriptor is not None
         os.pwrite(self._descriptor, f"{pid} {start_time(pid)}\n".encode(), 0)
 
+    def leave(self) -> None:
+        """Keep it taken by the process it is bound to, without us."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
     def release(self) -> None:
         """Give the id back. Only once every process that had it is gone."""
         if self._descriptor is not None:
@@ -91,6 +97,6 @@ def _is_bound(descriptor: int) -> bool:
     words = os.pread(descriptor, 64, 0).split()
     if len(words) != 2:
         return False
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, ValueError):
         return start_time(int(words[0])) == int(words[1])
     return False

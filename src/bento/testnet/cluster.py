@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from bento.errors import HostError
 from bento.testnet import consensus
+from bento.testnet.bandwidth import level
 from bento.testnet.box_files import PreparedBox, prepare
 from bento.testnet.keeper import Keeper
 from bento.testnet.keys import authority_line
@@ -52,7 +53,7 @@ class Cluster:
         self._authority_line = ""
         self._held = True
         self._ready = False
-        self._waiting_for = ""
+        self._step = Step("nothing", 0, 0)
 
     async def start(self) -> None:
         """Return when the network is usable. Raises the `BentoError` of what went wrong."""
@@ -61,7 +62,8 @@ class Cluster:
                 await self._start(controls)
         except TimeoutError:
             raise HostError(
-                f"the test network was not usable after {_PATIENCE:g} s: {self._waiting_for}",
+                f"the test network was not usable after {_PATIENCE:g} s:"
+                f" {self._step.done} of {self._step.total} {self._step.what}",
                 "look at the logs in its folder; the machine may be too busy",
             ) from None
         self._ready = True
@@ -95,6 +97,8 @@ class Cluster:
             count()
         for box in layout.boxes:
             self._prepared[box.name] = prepare(box)
+        for node in layout.servers:
+            level(node.data)
         if layout.delayed:
             await self._keep_program("forwarder", self._forwarder)
         nodes = [*layout.servers, *layout.clients]
@@ -239,8 +243,9 @@ class Cluster:
         yield count
 
     def _tell(self, step: Step) -> None:
-        self._waiting_for = f"{step.what} {step.done}/{step.total}"
-        self._report(step)
+        if step != self._step:
+            self._step = step
+            self._report(step)
 
     def _file(self, name: str, content: str) -> Path:
         path = self._layout.data / name

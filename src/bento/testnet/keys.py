@@ -44,7 +44,7 @@ async def _certificate(node: Node) -> Path:
             leftover.unlink()
         await _run(
             "tor-gencert", "--create-identity-key", "--passphrase-fd", "0",
-            "-m", _VALIDITY_MONTHS, "-a", f"{node.address}:{DIR_PORT}",
+            "-m", _VALIDITY_MONTHS,  # no -a: tor would hold on to an address the network has left
             "-i", str(folder / "authority_identity_key"),
             "-s", str(folder / "authority_signing_key"),
             "-c", str(path),

@@ -11,6 +11,7 @@ All work is done by a supervisor in the background; nothing here outlives a call
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from bento.testnet.folders import Folders
 from bento.testnet.layout import Size
 from bento.testnet.leftovers import clear
 from bento.testnet.messages import MAX_LINE, Answer, Ask, Do, Status, Step, decode_answer, encode
-from bento.testnet.processes import Table, end
+from bento.testnet.processes import Table, end, ended
 
 _PROMPT = 10.0
 """Seconds for an answer that a supervisor gives at once."""
@@ -35,6 +36,7 @@ _LOCK_PATIENCE = 60.0
 _POLL = 0.02  # seconds
 
 Progress = Callable[[Step], None]
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class UserTor(NamedTuple):
@@ -74,11 +76,9 @@ class Testnet:
         """
         self._folders.make()
         async with self._folders.locked("up.lock", _LOCK_PATIENCE):
-            reader, writer = await self._connect_or_start(owner)
-        try:
-            return await self._watch(reader, writer, progress)
-        finally:
-            writer.close()
+            streams = await self._connect_or_start(owner)
+        with contextlib.closing(streams[1]):
+            return await self._watch(streams, progress)
 
     async def down(self) -> None:
         """End everything, also what a dead supervisor has left. Does nothing if there is nothing.
@@ -88,9 +88,11 @@ class Testnet:
         if not self._folders.run.exists():
             return
         self._folders.require_own_run()
+        listed = Table.read(self._folders.processes)
         answered = await asyncio.to_thread(self._ask, "down", _DOWN_PATIENCE)
-        if answered is None:
-            await end(Table.read(self._folders.processes))
+        # It answers as the last thing it does, and then has still to exit.
+        if answered is None or not await ended(listed, _PROMPT):
+            await end(listed)
         async with self._folders.locked("supervisor.lock", _LOCK_PATIENCE):
             await clear(self._folders)
 
@@ -115,20 +117,20 @@ class Testnet:
 
     # -- inside ------------------------------------------------------------------------------
 
-    async def _connect_or_start(
-        self, owner: int | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        try:
+    async def _connect_or_start(self, owner: int | None) -> _Streams:
+        if await asyncio.to_thread(self._ask, "status") is not None:
             return await self._connect()
-        except OSError:
-            lifeline = self._start_supervisor(owner)
+        lifeline = self._start_supervisor(owner)
         try:
             return await self._connect_when_there(lifeline)
         finally:
             os.close(lifeline)
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_unix_connection(self._folders.socket, limit=MAX_LINE)
+    async def _connect(self) -> _Streams:
+        try:
+            return await asyncio.open_unix_connection(self._folders.socket, limit=MAX_LINE)
+        except OSError:
+            raise self._died() from None
 
     def _start_supervisor(self, owner: int | None) -> int:
         """Start one; returns a descriptor that is readable when it has ended."""
@@ -153,29 +155,19 @@ class Testnet:
         os.set_blocking(lifeline, False)
         return lifeline
 
-    async def _connect_when_there(
-        self, lifeline: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect_when_there(self, lifeline: int) -> _Streams:
         while True:
             try:
                 return await self._connect()
-            except OSError:
-                pass
-            if _has_ended(lifeline):
-                raise HostError(
-                    "the supervisor of the test network ended at once",
-                    f"its log is {self._folders.log}",
-                )
+            except HostError:
+                if _has_ended(lifeline):
+                    raise
             await asyncio.sleep(_POLL)
 
-    async def _watch(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        progress: Progress | None,
-    ) -> Status:
+    async def _watch(self, streams: _Streams, progress: Progress | None) -> Status:
+        reader, writer = streams
         writer.write(encode(Ask("watch")))
-        while line := await reader.readline():
+        while line := await self._next_line(reader):
             answer = decode_answer(line)
             if answer.failure is not None:
                 raise answer.failure.error()
@@ -184,8 +176,17 @@ class Testnet:
             if answer.status is not None:
                 self._require_same_size(_size(answer))
                 return answer.status
-        raise HostError(
-            "the supervisor of the test network died", f"its log is {self._folders.log}"
+        raise self._died()
+
+    async def _next_line(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.readline()
+        except OSError:
+            return b""
+
+    def _died(self) -> HostError:
+        return HostError(
+            "the supervisor of the test network has ended", f"its log is {self._folders.log}"
         )
 
     def _require_same_size(self, running: Size) -> None:

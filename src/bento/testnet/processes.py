@@ -84,6 +84,13 @@ async def end(processes: Iterable[Identity], grace: float = _GRACE) -> list[str]
         return [process.name for process, _ in alive]
 
 
+async def ended(processes: Iterable[Identity], patience: float) -> bool:
+    """Wait until none of them is there any more; False if one still is after `patience` s."""
+    with contextlib.ExitStack() as stack:
+        pidfds = [fd for p in processes if (fd := _open(p, stack)) is not None]
+        return await _all_exited(pidfds, patience)
+
+
 def _open(process: Identity, stack: contextlib.ExitStack) -> int | None:
     """A pidfd for exactly this process."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bento.testnet.bandwidth import RATE
 from bento.testnet.layout import (
     BOX_PORT,
     DIR_PORT,
@@ -46,9 +47,8 @@ SERVER: Options = [
     ("AssumeReachable", "1"),
     ("SocksPort", "0"),
     ("ExtraInfoStatistics", "0"),
+    ("MaxAdvertisedBandwidth", f"{RATE} bytes"),
     ("IPv6Exit", "0"),
-    # Do not compute differences to old consensuses: nobody here has one.
-    ("MaxConsensusAgeForDiffs", "1 second"),
     ("ServerDNSDetectHijacking", "0"),
     ("ServerDNSAllowBrokenConfig", "1"),
 ]
@@ -101,6 +101,11 @@ DRIVEN: Options = [
     ("LearnCircuitBuildTimeout", "0"),
     ("CircuitBuildTimeout", "30"),
 ]
+
+
+# Boxes announce themselves in full descriptors. An authority that came back with a saved consensus
+# does not serve the kind that lists them before its next vote, but this tor has saved it too.
+USER: Options = [("UseMicrodescriptors", "0")]
 
 
 def torrc(
@@ -165,6 +170,10 @@ def _driven(node: Node) -> Options:
     return [*DRIVEN, ("SocksPort", f"unix:{node.socks}")]
 
 
+def _user(node: Node) -> Options:
+    return [*_driven(node), *USER]
+
+
 _OF_ROLE: dict[Role, Callable[[Node], Options]] = {
     Role.AUTHORITY: _authority,
     Role.RELAY: lambda _: RELAY,
@@ -172,5 +181,5 @@ _OF_ROLE: dict[Role, Callable[[Node], Options]] = {
     Role.BOX: _box,
     Role.FUNCTIONS: _driven,
     Role.CLIENT: _client,
-    Role.USER: _driven,
+    Role.USER: _user,
 }

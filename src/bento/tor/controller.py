@@ -135,7 +135,8 @@ class Controller:
         """Send one command now; its reply, whatever the status, comes as a future.
 
         `on_reply` is called with it before anything later is read, also if nobody waits for the
-        future any more. The future raises TorError if the connection ends first."""
+        future any more; a TorError that it raises ends the connection. The future raises TorError
+        if the connection ends first."""
         waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         encoded = encode_command(line, data)
         if self.closed.done() or self._transport is None:
@@ -220,9 +221,10 @@ class Controller:
     def _answer(self, reply: Reply) -> None:
         if not self._waiting:
             raise TorError("tor's control port sent a reply that nobody asked for")
-        waiter, on_reply = self._waiting.popleft()
+        waiter, on_reply = self._waiting[0]
         if on_reply is not None:
-            on_reply(reply)
+            on_reply(reply)  # may find that this is no answer: then nobody has got one
+        self._waiting.popleft()
         if not waiter.done():
             waiter.set_result(reply)
 

@@ -155,7 +155,7 @@ def _parse_rule(item: str, torrc: bool) -> Iterator[Rule]:
     pattern, ports = _split_ports(words[1])
     try:
         first, last = _parse_ports(ports)
-        places = _parse_places(pattern, torrc, only_6) if pattern != "private" else _PRIVATE
+        places = _parse_places(pattern, torrc, only_6)
     except ValueError:
         raise _malformed(item) from None
     if pattern == "private" and ports is None:
@@ -186,12 +186,12 @@ def _parse_places(pattern: str, torrc: bool, only_6: bool) -> tuple[_Place, ...]
     wildcards = _WILDCARDS[torrc, only_6]
     if pattern in wildcards:
         return tuple(_EVERYWHERE[version] for version in wildcards[pattern])
-    place = _parse_network(pattern)
-    if only_6 and place[0] == 4:
+    places = _PRIVATE if pattern == "private" else (_parse_network(pattern),)
+    if only_6 and places[0][0] == 4:
         if torrc:
-            return ()  # tor warns and leaves the rule out
+            return ()  # tor warns and leaves the rule out, all of `private` too
         raise ValueError
-    return (place,)
+    return places
 
 
 def _parse_network(pattern: str) -> _Place:

@@ -297,13 +297,14 @@ class _Tail:
         self._rest = rest[:_TAIL_LINE_LENGTH]
 
     def last_words(self) -> str:
-        """The last line, without its time; or the last warning if that line only points to it."""
+        """The last line, without its time; or the line that matters, if tor said more after it."""
         if not self.lines:
             return "it said nothing"
         line = self.lines[-1]
         if "see warnings above" in line:
-            warnings = [line for line in self.lines if "[warn]" in line]
-            line = warnings[-1] if warnings else line
+            line = next((told for told in reversed(self.lines) if "[warn]" in told), line)
+        elif "[err] Bug:" in line:  # a stack trace; what failed stands before it
+            line = next(told for told in self.lines if "[err]" in told)
         return _LOG_PREFIX.sub("", line)
 
 

@@ -1,0 +1,102 @@
+"""P4: bulk from a function to its client over Tor v. curl over the same three relays, and the
+processor time of the box per MB v. its relay's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.figures import Figure, median
+from bento.client.network import Network, TorEndpoints
+from bento.client.route import CircuitRoute
+from bento.testnet import Testnet
+from bento.tor.circuits import Circuit
+
+SIZE = 32 << 20
+ROUNDS = 7
+BULK = b"def main(api, n):\n    b = bytes(1 << 20)\n    for _ in range(n >> 20): api.send(b)\n"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+async def plain_server() -> asyncio.Server:
+    """What curl would talk to: sends SIZE bytes to whoever connects."""
+    block = bytes(1 << 20)
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        for _ in range(SIZE >> 20):
+            writer.write(block)
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(send, "127.80.3.1", 0)
+
+
+async def plain_rate(circuit: Circuit, port: int) -> float:
+    """MB/s of a plain download over the same circuit."""
+    reader, writer = await circuit.open_stream("127.80.3.1", port)
+    began = time.perf_counter()
+    writer.write(b"x")
+    size = 0
+    while data := await reader.read(1 << 18):
+        size += len(data)
+    writer.close()
+    assert size == SIZE
+    return SIZE / 1e6 / (time.perf_counter() - began)
+
+
+async def bento_rate(instance) -> float:
+    session = await instance.invoke(SIZE)
+    size, began = 0, time.perf_counter()
+    async for piece in session:
+        size += len(piece)
+        if size == SIZE:
+            rate = SIZE / 1e6 / (time.perf_counter() - began)
+    return rate
+
+
+async def series() -> tuple[list[float], list[float], float, float]:
+    """(bento MB/s, plain MB/s, bentod's CPU s, its relay's CPU s during bento's transfers)."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["BENTO_HOME"] = home
+        testnet = Testnet()
+        try:
+            status = await testnet.up(owner=os.getpid())
+            entry = next(box for box in status.boxes if box.name == "box0")
+            server = await plain_server()
+            port = server.sockets[0].getsockname()[1]
+            endpoints = TorEndpoints(*testnet.user_tor())
+            async with await Network.open(endpoints) as network, await network.box("box0") as box:
+                route = box._route
+                assert isinstance(route, CircuitRoute)
+                instance = await box.install(BULK)
+                ours, plain, box_cpu, relay_cpu = [], [], 0.0, 0.0
+                for _ in range(ROUNDS):
+                    plain.append(await plain_rate(route._circuit, port))
+                    before = cpu_seconds(entry.bentod_pid), cpu_seconds(entry.tor_pid)
+                    ours.append(await bento_rate(instance))
+                    box_cpu += cpu_seconds(entry.bentod_pid) - before[0]
+                    relay_cpu += cpu_seconds(entry.tor_pid) - before[1]
+                await instance.shutdown()
+            server.close()
+        finally:
+            await testnet.down()
+    return ours, plain, box_cpu, relay_cpu
+
+
+def measure() -> Iterator[Figure]:
+    ours, plain, box_cpu, relay_cpu = asyncio.run(series())
+    what = "function to client v. plain TCP over the same circuit"
+    yield Figure("P4", median(ours), "MB/s", median(plain), 0.95, at_least=True, what=what)
+    per_mb = 1e3 / (ROUNDS * SIZE / 1e6)
+    what = "bentod's processor time v. its relay's"
+    yield Figure("P4", box_cpu * per_mb, "ms/MB", relay_cpu * per_mb, 0.1, what=what)

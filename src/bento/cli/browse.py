@@ -1,0 +1,88 @@
+"""`bento browse URL`: a page fetched at the far end, brought back packed and padded, opened offline."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bento.cli.output import emit, say
+
+if TYPE_CHECKING:
+    from bento.functions.browser.pack import Pack
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="save the page there")
+    parser.add_argument("--open", action="store_true", help="show it in Chromium, network off")
+    parser.add_argument(
+        "--padding",
+        choices=("x2", "x1.5", "1MB", "7MB", "none"),
+        default="x2",
+        help="the public set of sizes an answer may have (default: powers of two)",
+    )
+    parser.add_argument(
+        "--timing",
+        choices=("x2", "none"),
+        default="x2",
+        help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds)",
+    )
+    parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
+    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+
+
+def run(args: argparse.Namespace) -> int:
+    from bento.functions.browser import client
+
+    words = client.arguments(args.url, args.padding, args.timing)
+    began = time.monotonic()
+    pack, received, box = asyncio.run(_fetch(args, words))
+    seconds = round(time.monotonic() - began, 3)
+    saved = client.save(pack, args.output) if args.output else []
+    if args.json:
+        emit(
+            url=pack.final_url or pack.url,
+            title=pack.title,
+            status=pack.status,
+            responses=len(pack.exchanges),
+            weight=pack.weight,
+            received=received,
+            seconds=seconds,
+            box=box,
+            saved=[str(path) for path in saved],
+            cuts=[cut.detail for cut in pack.cuts],
+        )
+    else:
+        say(f"{pack.title or pack.url}: {len(pack.exchanges)} responses in {seconds} s over {box}")
+        say(
+            f"the page weighs {pack.weight} bytes; {received} came, a size of the {args.padding} set"
+        )
+        for cut in pack.cuts:
+            say(f"cut at the limit {cut.limit}: {cut.detail}")
+        for path in saved:
+            print(path)
+    client.check(pack)
+    if args.open:
+        from bento.functions.browser.replay import open_window
+
+        open_window(pack)
+    return 0
+
+
+async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack, int, str]:
+    """(the pack, bytes of the answer, the box's name)."""
+    from bento.face import connect
+    from bento.functions.browser import client
+
+    progress = None if args.json else say
+    async with connect(args.box, entrance=args.entrance, progress=progress) as box:
+        instance, session = await box.run(client.build_upload(), **words)
+        try:
+            await session.close_input()
+            pack = await client.read_pack(session, args.padding)
+            return pack, session.received, box.name.nickname
+        finally:
+            await instance.shutdown()

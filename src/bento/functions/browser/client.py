@@ -1,0 +1,133 @@
+"""Browser, the part at home: the function's upload, its arguments, and what comes back.
+
+Knows nothing of circuits and sessions: an answer is anything that yields bytes.
+"""
+
+import zipfile
+from collections.abc import AsyncIterable, Collection
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
+
+from . import replay, warc
+from .guest import EXTRAS
+from .pack import Pack, PackError, PackReader, is_url
+from .sizes import SIZE_SETS, START_SETS
+
+GUEST_FILES = (
+    "__init__.py", "cdp.py", "chromium.py", "failures.py", "guest.py", "limits.py", "pack.py",
+    "record.py", "sizes.py", "tab.py",
+)  # fmt: skip
+"""What the function consists of; inside the upload they are the package `browser`."""
+
+ENTRY = "from browser.guest import main\n\n__all__ = ['main']\n"
+URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
+"""What may stand in an address as it is (RFC 3986); a % too, for it may be encoded already."""
+
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def build_upload() -> bytes:
+    """The function as a zip: `__main__.py`, with the manifest, and the package `browser`.
+
+    The same bytes on every machine, since their SHA-256 is the function's hash: sorted, with a
+    fixed date, and stored as they are (two zlibs may compress alike text differently).
+    """
+    sources = resources.files(__package__)
+    files = {f"browser/{name}": (sources / name).read_text("utf-8") for name in GUEST_FILES}
+    files["__main__.py"] = manifest(files["browser/guest.py"]) + ENTRY
+    upload = BytesIO()
+    with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, ZIP_DATE)
+            entry.create_system = 3  # Unix, on every machine
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name])
+    return upload.getvalue()
+
+
+def manifest(source: str) -> str:
+    """The inline manifest at the top of a function's source, with its two fences."""
+    end = source.index("# ///\n") + len("# ///\n")
+    return source[:end]
+
+
+def arguments(
+    url: str, padding: str = "x2", timing: str = "x2", extras: str = "none"
+) -> dict[str, str]:
+    """The arguments of the function's `main`, checked. `url` may come without its https://, and
+    in any script. Raises UsageError.
+    """
+    address = _ascii(url if "://" in url else f"https://{url}")
+    if not is_url(address):
+        raise UsageError(
+            "this is not an address that can be fetched", "write it as https://HOST/PATH"
+        )
+    _known("padding", padding, SIZE_SETS)
+    _known("timing", timing, START_SETS)
+    _known("extras", extras, EXTRAS)
+    return {"url": address, "padding": padding, "timing": timing, "extras": extras}
+
+
+def _ascii(url: str) -> str:
+    """An address as it goes over the wire: its name in IDNA, the rest in %XX; "" if it has none."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    except ValueError:  # also of IDNA: no such name
+        return ""
+    return quote(urlunsplit(parts._replace(netloc=host)), safe=URL_CHARACTERS)
+
+
+def _known(name: str, word: str, words: Collection[str]) -> None:
+    if word not in words:
+        raise UsageError(f"there is no {name} {word!r}", f"one of: {', '.join(words)}")
+
+
+async def read_pack(answer: AsyncIterable[bytes], padding: str = "x2") -> Pack:
+    """The pack that a session yields, once it ends; never holds more than the largest answer.
+
+    Raises RemoteProtocolError if it is no pack, or not of the size that `padding` should give.
+    """
+    reader = PackReader(padding)
+    try:
+        async for piece in answer:
+            reader.feed(piece)
+        return reader.finish()
+    except PackError as error:
+        raise RemoteProtocolError(
+            f"the box did not send a page pack: {error}", "try another box"
+        ) from error
+
+
+def check(pack: Pack) -> None:
+    """Raises FunctionError if the page could not be fetched, or is the server's error page."""
+    if pack.failure:
+        hint = "its error page is in the pack" if pack.failure.kind == "http" else ""
+        raise FunctionError(pack.failure.detail, hint)
+
+
+def save(pack: Pack, directory: Path) -> list[Path]:
+    """Writes page.warc, page.mhtml and page.png; returns those that could be made.
+
+    The last two are made here by replaying the pack: then they show what the archive holds. Where
+    that cannot be done they are the box's word for it, if it was asked (`extras`).
+    Raises HostError if the directory cannot be written.
+    """
+    parts = {"page.warc": warc.archive(pack), "page.mhtml": pack.mhtml, "page.png": pack.picture}
+    if replay.available():
+        with replay.Replay(pack) as page:
+            parts |= {"page.mhtml": page.mhtml(), "page.png": page.picture()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [_write(directory / name, content) for name, content in parts.items() if content]
+    except OSError as error:
+        raise HostError(f"the page cannot be saved in {directory}: {error.strerror}") from error
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path

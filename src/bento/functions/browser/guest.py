@@ -1,0 +1,215 @@
+# /// bento
+# image = "browser"
+# memory = "1 GiB"
+# pids = 320
+# disk = "256 MiB"
+# lifetime = "10m"
+# cpu = 2.0
+# egress = ["*:*"]
+# ///
+"""Browser, the part that runs on a box: fetches a page with a real browser and sends it whole.
+
+The answer is always one page pack (pack.py), whatever happens, of a public size and begun at a
+public time (sizes.py): a failure looks like a page from outside. Nothing is sent before it, and
+nothing is logged: addresses are the user's.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from .cdp import CdpError, ChromiumGoneError
+from .chromium import HEADLESS, Chromium, user_agent, version
+from .failures import PROXY, ask_proxy, explain
+from .limits import LIMITS, Limits
+from .pack import Failure, Pack, PackError, encode, is_url, plain
+from .record import Recorder
+from .sizes import KIB, SIZE_SETS, START_SETS, start_time
+from .tab import Tab
+
+EXTRAS = {"none": (), "mhtml": ("mhtml",), "png": ("png",), "all": ("mhtml", "png")}
+"""Parts that the box makes for users without a Chromium of their own; they make the pack larger."""
+
+BLOCK_BYTES = 64 * KIB
+
+STOP_SECONDS = 1.0
+"""For the bodies that are being read when the page is cut, to be ended."""
+
+_turn = threading.Lock()
+"""One Chromium at a time: the manifest's memory has room for one."""
+
+
+class Api(Protocol):
+    def send(self, data: bytes) -> object: ...
+
+
+def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: str = "none") -> None:
+    """Fetches `url` and sends it as a page pack.
+
+    padding: the set of sizes (x2, x1.5, 1MB, 7MB, none); timing: the set of starts (x2, none);
+    extras: none, mhtml, png or all. Raises ValueError for another word, before anything is done.
+    """
+    started = time.monotonic()
+    for word, words in ((padding, SIZE_SETS), (timing, START_SETS), (extras, EXTRAS)):
+        if word not in words:
+            raise ValueError(f"{plain(word)!r} is none of {', '.join(words)}")
+    answer = _packed(fetch(url, EXTRAS[extras], LIMITS), padding)
+    ready = time.monotonic() - started
+    time.sleep(start_time(timing, ready) - ready)
+    for block in in_blocks(answer):
+        api.send(block)
+
+
+def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of one size: how they are framed on their way must tell nothing
+    either of where the page ends and the padding begins."""
+    block = bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            room = BLOCK_BYTES - len(block)
+            block += view[:room]
+            view = view[room:]
+            if len(block) == BLOCK_BYTES:
+                yield bytes(block)
+                block.clear()
+    if block:
+        yield bytes(block)
+
+
+def _packed(pack: Pack, padding: str) -> list[bytes]:
+    try:
+        return encode(pack, padding)
+    except (PackError, MemoryError) as error:
+        failure = Failure("size", plain(f"the page could not be packed: {error}"))
+        return encode(Pack(url=pack.url, date=pack.date, failure=failure), padding)
+
+
+def fetch(url: str, extras: tuple[str, ...] = (), limits: Limits = LIMITS) -> Pack:
+    """The page at `url`, as far as the limits allow; a Pack with a failure if there is none."""
+    if not is_url(url):
+        failure = Failure("address", "this is no http or https address in printable ASCII")
+        return Pack(url="http://invalid.invalid/", date=int(time.time()), failure=failure)
+    if not _turn.acquire(timeout=limits.page_seconds):
+        return Pack(url=url, date=int(time.time()), failure=Failure("busy", "the box is busy"))
+    try:
+        return _fetch(url, extras, limits)
+    finally:
+        _turn.release()
+
+
+def _fetch(url: str, extras: tuple[str, ...], limits: Limits) -> Pack:
+    blank = Pack(url=url, date=int(time.time()))
+    try:
+        with Chromium(flags=(*HEADLESS, user_agent(version()))) as chromium:
+            try:
+                return _Visit(chromium, limits).run(blank, extras)
+            except ChromiumGoneError:
+                return replace(blank, failure=Failure("crash", plain(chromium.obituary())))
+            except (CdpError, PackError) as error:
+                return replace(blank, failure=Failure("crash", plain(str(error))))
+    except OSError as error:
+        what = f"this box's browser image cannot start Chromium: {error.strerror}"
+        return replace(blank, failure=Failure("image", plain(what)))
+
+
+class _Visit:
+    """One page, from a fresh Chromium to a Pack."""
+
+    def __init__(self, chromium: Chromium, limits: Limits) -> None:
+        self._limits = limits
+        self._connection = connection = chromium.connection
+        self._software = connection.call("Browser.getVersion").text("product")
+        self._tab = tab = Tab(connection, limits, PROXY)
+        self._recorder = Recorder(connection.send, limits, tab.frame, time.monotonic)
+        connection.on("Fetch.requestPaused", self._recorder.paused)
+        tab.on("Network.loadingFailed", self._recorder.failed)
+        tab.on("Network.responseReceivedExtraInfo", self._recorder.cookies)
+        stages = [{"urlPattern": "*", "requestStage": stage} for stage in ("Request", "Response")]
+        connection.call("Fetch.enable", {"patterns": stages})
+
+    def run(self, pack: Pack, extras: tuple[str, ...]) -> Pack:
+        self._tab.navigate(pack.url)
+        if not self._tab.wait(self._finished, self._limits.page_seconds):
+            self._recorder.cut("page_seconds", "the page was still loading")
+            self._recorder.stop("page_seconds")
+        if self._broken() is None and not self._recorder.stopped:
+            self._tab.bring_into_view(self._is_quiet)
+        self._recorder.stop()
+        self._tab.wait(self._is_still, STOP_SECONDS)
+        broken = self._broken()
+        title, address = self._tab.title_and_address()
+        until = time.monotonic() + self._limits.extras_seconds
+        parts = {} if broken else {name: self._part(name, until) for name in extras}
+        self._recorder.finish()
+        return replace(
+            pack,
+            final_url=address if is_url(address) else self._recorder.page_url,
+            title="" if broken else plain(title),
+            software=plain(self._software),
+            failure=self._http_error() or broken,
+            cuts=tuple(self._recorder.cuts),
+            exchanges=self._recorder.exchanges(),
+            mhtml=parts.get("mhtml", b""),
+            picture=parts.get("png", b""),
+        )
+
+    # --- when is it finished? ------------------------------------------------------------------
+
+    def _finished(self) -> bool:
+        """The page is loaded and quiet; or nothing more is to be expected of it."""
+        self._recorder.tick()
+        if self._recorder.stopped or self._recorder.failure:
+            return True
+        if self._tab.crashed or self._tab.download or self._tab.error:
+            return True
+        return self._tab.loaded and self._is_quiet(self._limits.quiet_seconds)
+
+    def _is_quiet(self, seconds: float) -> bool:
+        silence = time.monotonic() - self._recorder.last_activity
+        return not self._recorder.waiting() and silence >= seconds
+
+    def _is_still(self) -> bool:
+        self._recorder.tick()
+        return not self._recorder.reading()
+
+    # --- what came of it? ----------------------------------------------------------------------
+
+    def _http_error(self) -> Failure | None:
+        status = self._recorder.page_status
+        if status < 400:
+            return None
+        return Failure("http", f"the server answered with HTTP status {status}")
+
+    def _broken(self) -> Failure | None:
+        """Why there is no page at all."""
+        if self._recorder.failure:
+            return self._recorder.failure
+        if self._tab.crashed:
+            return Failure("crash", "the page crashed its part of the browser")
+        if self._tab.download:
+            return Failure("download", "this address is a file to download, no page")
+        if self._tab.error:
+            return explain(self._tab.error, self._recorder.page_url, ask_proxy)
+        if not self._recorder.page_status:
+            seconds = f"{self._limits.page_seconds:g} s"
+            return Failure("timeout", f"the server did not answer within {seconds}")
+        return None
+
+    def _part(self, name: str, until: float) -> bytes:
+        """The page's MHTML or picture; nothing, and a cut, where a limit is in the way."""
+        make = {"mhtml": self._tab.mhtml, "png": self._tab.picture}[name]
+        limit = {"mhtml": "mhtml_bytes", "png": "picture_bytes"}[name]
+        try:
+            part = make(until - time.monotonic())
+        except ChromiumGoneError:
+            raise
+        except CdpError:
+            self._recorder.cut("extras_seconds", f"the page's {name}")
+            return b""
+        if len(part) > getattr(self._limits, limit):
+            self._recorder.cut(limit, f"the page's {name}")
+            return b""
+        return part

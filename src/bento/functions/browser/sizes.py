@@ -1,0 +1,68 @@
+"""The public sets from which an answer's size and its start are taken.
+
+An observer of the user's line sees two numbers: how many bytes came back, and when they began to.
+Both are rounded up to a member of a small public set that depends on nothing but its name, so all
+that they tell is which member it was. Pure, standard library only: both halves share it.
+"""
+
+from collections.abc import Callable
+
+KIB = 1024
+MIB = 1024 * KIB
+
+FLOOR_BYTES = 256 * KIB
+"""The smallest member of the doubling sets: it joins the many small pages. From 256 KiB the x2 set
+gives as little away as the paper's multiples of 1 MB, for about half the bytes."""
+
+MAX_ANSWER_BYTES = 128 * MIB
+"""No answer is larger, whatever the set: the client stops reading there."""
+
+FIRST_START_SECONDS = 1.0
+"""The earliest moment an answer may begin; later ones follow by doubling."""
+
+
+def _doubling(size: int) -> int:
+    member = FLOOR_BYTES
+    while member < size:
+        member *= 2
+    return member
+
+
+def _by_half(size: int) -> int:
+    """Members are FLOOR * 3^k / 2^k, in whole bytes (each exact up to k = 18, beyond the cap)."""
+    numerator, denominator = FLOOR_BYTES, 1
+    while numerator // denominator < size:
+        numerator, denominator = numerator * 3, denominator * 2
+    return numerator // denominator
+
+
+def _multiples(unit: int) -> Callable[[int], int]:
+    return lambda size: max(1, -(-size // unit)) * unit
+
+
+SIZE_SETS: dict[str, Callable[[int], int]] = {
+    "x2": _doubling,
+    "x1.5": _by_half,
+    "1MB": _multiples(1_000_000),
+    "7MB": _multiples(7_000_000),
+    "none": lambda size: size,
+}
+"""Name of a set -> the smallest member that holds so many bytes."""
+
+START_SETS = ("x2", "none")
+"""x2: 1, 2, 4, 8 ... seconds after the function was called. none: as soon as it is ready."""
+
+
+def padded_size(padding: str, size: int) -> int:
+    """The smallest member of the set `padding` (a name of SIZE_SETS) that is >= `size` bytes."""
+    return SIZE_SETS[padding](size)
+
+
+def start_time(timing: str, elapsed: float) -> float:
+    """When an answer that is ready after `elapsed` seconds begins, in seconds since the call."""
+    if timing == "none":
+        return elapsed
+    start = FIRST_START_SECONDS
+    while start < elapsed:
+        start *= 2
+    return start

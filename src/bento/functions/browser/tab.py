@@ -1,0 +1,214 @@
+"""One page in a Chromium: open it, know when it is finished, measure it, take its picture.
+
+Used by both halves, so that a page is recorded and replayed by the same rules. The tab lives in a
+browser context of its own, and that context alone has the way out that the caller names.
+Standard library only.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Mapping
+
+from .cdp import CdpError, ChromiumGoneError, Connection, Fields, Handler
+from .chromium import DEAD_PROXY, HEIGHT, WIDTH
+from .limits import Limits
+
+TICK_SECONDS = 0.05
+"""How often a waiting tab looks at the clock."""
+
+FRAMES = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(0))))"
+"""Resolves when the page has been laid out and painted once more."""
+
+FRAMES_SECONDS = 2.0
+
+LAZY_SECONDS = 0.15
+"""Once the whole height is in view, what is loaded lazily has been asked for within this time."""
+
+
+class Tab:
+    """A blank page. Set handlers first, then `navigate`. Raises CdpError."""
+
+    def __init__(self, connection: Connection, limits: Limits, proxy: str = DEAD_PROXY) -> None:
+        self._connection = connection
+        self._limits = limits
+        self.loaded = False
+        self.crashed = False
+        self.error = ""
+        """Chromium's name for what went wrong with the page itself, as net::ERR_TIMED_OUT."""
+        self.download = ""
+        """The address of a download that the page turned out to be."""
+        self.closed = False
+        context = connection.call(
+            "Target.createBrowserContext",
+            {"proxyServer": proxy, "proxyBypassList": "<-loopback>"},
+        ).text("browserContextId")
+        self.frame = connection.call(
+            "Target.createTarget", {"url": "about:blank", "browserContextId": context}
+        ).text("targetId")
+        self.session = connection.call(
+            "Target.attachToTarget", {"targetId": self.frame, "flatten": True}
+        ).text("sessionId")
+        self._set_up(context)
+
+    def _set_up(self, context: str) -> None:
+        self.on("Page.loadEventFired", self._on_load)
+        self.on("Page.frameNavigated", self._on_navigated)
+        self.on("Page.javascriptDialogOpening", self._on_dialog)
+        self.on("Inspector.targetCrashed", self._on_crash)
+        self._connection.on("Browser.downloadWillBegin", self._on_download)
+        self._connection.on("Target.detachedFromTarget", self._on_detached)
+        # Sent together, and in order, so that the last answer says that all is done.
+        self._connection.send(
+            "Browser.setDownloadBehavior",
+            {"behavior": "deny", "browserContextId": context, "eventsEnabled": True},
+            refused=self._on_refused,
+        )
+        self._send("Page.enable")
+        self._send("Inspector.enable")
+        # The Network domain would keep bodies; they are taken as they come, so it gets no room.
+        self._send("Network.enable", {"maxTotalBufferSize": 1, "maxResourceBufferSize": 1})
+        self.resize(HEIGHT)
+
+    def on(self, event: str, handler: Handler) -> None:
+        self._connection.on(event, handler, self.session)
+
+    def _send(self, method: str, params: Mapping[str, object] | None = None) -> None:
+        self._connection.send(method, params, session=self.session, refused=self._on_refused)
+
+    def call(
+        self, method: str, params: Mapping[str, object] | None = None, timeout: float = 30
+    ) -> Fields:
+        return self._connection.call(method, params, session=self.session, timeout=timeout)
+
+    # --- what happens to the page --------------------------------------------------------------
+
+    def _on_load(self, _: Fields) -> None:
+        self.loaded = True
+
+    def _on_navigated(self, event: Fields) -> None:
+        if event.fields("frame").text("id") == self.frame:
+            self.loaded = False
+
+    def _on_dialog(self, event: Fields) -> None:
+        """Nobody is there to answer: dismissed, but a page may always be left."""
+        accept = event.text("type") == "beforeunload"
+        self._connection.send(
+            "Page.handleJavaScriptDialog", {"accept": accept}, session=self.session
+        )
+
+    def _on_crash(self, _: Fields) -> None:
+        self.crashed = True
+
+    def _on_detached(self, event: Fields) -> None:
+        if event.text("sessionId") == self.session:
+            self.closed = True
+
+    def _on_download(self, event: Fields) -> None:
+        if event.text("frameId") == self.frame:
+            self.download = event.text("url")
+
+    def _on_navigate_answer(self, answer: Fields) -> None:
+        self.error = answer.text("errorText")
+
+    # --- what is done with it ------------------------------------------------------------------
+
+    def navigate(self, url: str) -> None:
+        """Sets out for `url`, without waiting."""
+        self._connection.send(
+            "Page.navigate",
+            {"url": url},
+            session=self.session,
+            then=self._on_navigate_answer,
+            refused=self._on_refused,
+        )
+
+    def _on_refused(self, message: str) -> None:
+        self.error = message
+
+    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Pumps until `done` says so, or the time is up; says which."""
+        until = time.monotonic() + seconds
+        while not done():
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self._connection.pump(min(left, TICK_SECONDS))
+        return True
+
+    def resize(self, height: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
+
+    def paint(self) -> None:
+        """Waits until the page has been painted; not for long, since its scripts may never end."""
+        try:
+            self.call(
+                "Runtime.evaluate",
+                {"expression": FRAMES, "awaitPromise": True},
+                timeout=FRAMES_SECONDS,
+            )
+        except ChromiumGoneError:
+            raise
+        except CdpError:
+            return
+
+    def bring_into_view(self, is_quiet: Callable[[float], bool]) -> None:
+        """Shows the whole height for a moment, for what is loaded only when it is in view.
+
+        `is_quiet` says whether nothing was asked for in so many seconds.
+        """
+        try:
+            height = self.height(self._limits.stretch_seconds)
+            if height <= HEIGHT:
+                return
+            self.resize(height)
+            self.paint()
+            seen = time.monotonic()
+            self.wait(
+                lambda: time.monotonic() - seen >= LAZY_SECONDS and is_quiet(LAZY_SECONDS),
+                self._limits.stretch_seconds,
+            )
+            self.resize(HEIGHT)
+            self.paint()
+        except ChromiumGoneError:
+            raise
+        except CdpError:  # its scripts hold it up: it stays as it was loaded
+            return
+
+    def height(self, seconds: float) -> int:
+        """The page's whole height in pixels, as far as a picture may show it."""
+        size = self.call("Page.getLayoutMetrics", timeout=seconds)
+        tall = int(size.fields("cssContentSize").number("height"))
+        return max(1, min(tall, self._limits.picture_height))
+
+    def picture(self, seconds: float) -> bytes:
+        """The whole page as PNG, down to the bounded height."""
+        height = self.height(seconds)
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}
+        answer = self.call(
+            "Page.captureScreenshot",
+            {"format": "png", "captureBeyondViewport": True, "clip": clip},
+            timeout=seconds,
+        )
+        return decode_base64(answer.text("data"))
+
+    def mhtml(self, seconds: float) -> bytes:
+        """The page as it stands, its scripts left out, as MHTML."""
+        answer = self.call("Page.captureSnapshot", {"format": "mhtml"}, timeout=seconds)
+        return answer.text("data").encode(errors="replace")
+
+    def title_and_address(self) -> tuple[str, str]:
+        """As the browser shows them, whatever the page's scripts say."""
+        target = self._connection.call("Target.getTargetInfo", {"targetId": self.frame})
+        info = target.fields("targetInfo")
+        return info.text("title"), info.text("url")
+
+
+def decode_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CdpError("Chromium sent bytes that are not base64") from error

@@ -1,0 +1,166 @@
+"""A jail that stands: namespaces, mounts, filter, limits; all but somebody inside.
+
+    jail = await Jail.build(image, limits)                 about 7 ms, ahead of time
+    sandbox = await jail.enter(run_dir, name, guest_blob)  what Python takes to start
+
+bubblewrap's process inside waits at a gate, right before it becomes the interpreter. Such a jail
+costs a tenth of a waiting guest's memory, so a pool that has run empty still has one.
+
+    1  a user id; a control group with limits; the socket and the files that will be inherited
+    2  the jailer's child enters both and becomes bubblewrap, which builds the jail and waits
+    3  `enter` gives the way in its name, writes down the guest runtime, and opens the gate
+    4  the loader inside seals the filter and runs the runtime
+    5  the guest says "ready" on the control connection, with the egress listener attached
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+from bento.errors import HostError, UsageError
+from bento.sandbox import cgroup, handshake, priority, uids
+from bento.sandbox.descriptors import MemoryFile, Pipe
+from bento.sandbox.images import Image
+from bento.sandbox.launch import Inherited, launch
+from bento.sandbox.limits import Limits
+from bento.sandbox.process import Process
+from bento.sandbox.sandbox import Sandbox
+
+_SOCKET_PATH_LIMIT = 107  # bytes of sun_path less its final NUL, unix(7)
+_BACKLOG = 128
+_BUILT_WITHIN = 30.0  # seconds; it takes 7 ms, so this only ends what hangs
+_READY_WITHIN = 30.0  # the same for 10 ms
+
+
+class Jail:
+    """Made by `build`; used up by `enter` or `demolish`."""
+
+    def __init__(self, image: Image, limits: Limits) -> None:
+        self.image = image
+        self.limits = limits
+        self._brief = ExitStack()  # closed once the guest is ready
+        self._undo = AsyncExitStack()  # unless it never is
+        self._words = self._brief.enter_context(MemoryFile())
+        self._runtime = self._brief.enter_context(MemoryFile())
+        self._gate = self._brief.enter_context(Pipe())
+        self._way_in = self._brief.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        self._uid: uids.Uid | None = None
+        self._group: cgroup.Group | None = None
+        self._supervisor: Process | None = None
+        self._process: Process | None = None
+
+    @classmethod
+    async def build(cls, image: Image, limits: Limits) -> Jail:
+        """Raises HostError if the machine cannot do it, with bubblewrap's last words."""
+        priority.hurry()
+        try:
+            jail = cls(image, limits)
+        except OSError as error:
+            raise HostError(f"no jail can be built: {error}") from error
+        try:
+            with jail._explained():
+                await jail._build()
+        except BaseException:
+            await jail.demolish()
+            raise
+        return jail
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still stands."""
+        return self._process is not None and self._process.alive
+
+    async def enter(self, run_dir: Path, instance_id: str, guest_blob: bytes) -> Sandbox:
+        """The sandbox, its guest runtime ready.
+
+        `run_dir` is a folder of the box's own (mode 0700); `guest_blob` is a marshalled code object
+        of /usr/bin/python3. Raises HostError with the runtime's last words; nothing is left then.
+        """
+        try:
+            with self._explained():
+                sandbox = await self._enter(
+                    run_dir / f"{instance_id}.sock", instance_id, guest_blob
+                )
+        except BaseException:
+            await self.demolish()
+            raise
+        self._brief.close()
+        self._undo.pop_all()
+        return sandbox
+
+    async def demolish(self) -> None:
+        """Ends it; nothing is left."""
+        await self._undo.aclose()
+        self._brief.close()
+
+    async def _build(self) -> None:
+        if os.geteuid() == 0:
+            self._uid = uids.claim()
+            self._undo.callback(self._uid.release)
+        if cgroup.hierarchies():
+            self._group = cgroup.Group.create(secrets.token_hex(8), self.limits)
+            self._undo.push_async_callback(self._group.kill_and_remove)
+        inherited = Inherited(
+            *(self._way_in.fileno(), self._runtime.descriptor, self._words.descriptor),
+            self._gate.reader,
+        )
+        async with asyncio.timeout(_BUILT_WITHIN):
+            self._supervisor, pid = await launch(
+                self.image, self.limits, self._uid, self._group, inherited
+            )
+        self._undo.push_async_callback(self._supervisor.end)
+        self._process = Process(pid)
+        self._undo.push_async_callback(self._process.end)
+        if self._uid:
+            self._uid.bind(pid)
+
+    async def _enter(self, path: Path, instance_id: str, guest_blob: bytes) -> Sandbox:
+        assert self._process is not None
+        self._open_way_in(path)
+        control = handshake.connect(path)
+        self._undo.callback(control.close)
+        self._runtime.write(guest_blob)
+        self._runtime.seal()
+        self._gate.close_writer()
+        self._way_in.close()  # the sandbox alone holds it now: its end is ours to see
+        async with asyncio.timeout(_READY_WITHIN):
+            egress_listener = await handshake.ready(control)
+        self._undo.callback(egress_listener.close)
+        return Sandbox(
+            self.image,
+            self.limits,
+            instance_id,
+            process=self._process,
+            supervisor=self._supervisor,
+            group=self._group,
+            uid=self._uid,
+            socket_path=path,
+            control=control,
+            egress_listener=egress_listener,
+        )
+
+    def _open_way_in(self, path: Path) -> None:
+        if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+            raise UsageError(f"the socket path {path} is too long", "use a shorter folder")
+        self._way_in.bind(os.fspath(path))
+        self._undo.callback(path.unlink, missing_ok=True)
+        self._way_in.listen(_BACKLOG)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what can go wrong into HostError with the last line that the sandbox wrote."""
+        try:
+            yield
+        except (OSError, TimeoutError, HostError) as error:
+            reason = self._words.last_line or str(error)
+            raise HostError(
+                f"a sandbox of image {self.image.name} did not start: {reason}",
+                "bentod check tells what this machine lacks",
+            ) from error

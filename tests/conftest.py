@@ -1,0 +1,67 @@
+"""What all tests share: a home that is not the user's, and one private network a run."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bento.testnet import Testnet
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bento_home(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Commands and tests find the network of the tests, and nothing of the user's own.
+
+    The folder survives the run, so that the next one starts from saved state; runs at the same
+    time have one each.
+    """
+    cache = getattr(request.config, "cache", None)  # none with -p no:cacheprovider
+    folder = cache.mkdir("bento-homes") if cache else tmp_path_factory.mktemp("bento-homes")
+    with ExitStack() as stack:
+        home = next(h for h in _homes(folder) if _is_mine(h, stack))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("BENTO_HOME", str(home))
+        yield home
+
+
+def _homes(folder: Path) -> Iterator[Path]:
+    return (folder / str(number) for number in itertools.count(1))
+
+
+def _is_mine(home: Path, stack: ExitStack) -> bool:
+    """Whether no other run uses it; then it is locked as long as `stack` is open."""
+    home.mkdir(exist_ok=True)
+    lock = os.open(home / "run.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    stack.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def network(bento_home: Path) -> Iterator[Testnet]:
+    """The private network with three boxes, started once and shared by all tests that ask for it.
+
+    It runs in processes of its own, so it belongs to no event loop; it ends with the run, also
+    when the run is killed. A test must leave it as it was.
+    """
+    running = Testnet(home=bento_home)
+    asyncio.run(_fresh(running))
+    yield running
+    asyncio.run(running.down())
+
+
+async def _fresh(running: Testnet) -> None:
+    await running.down()  # what a killed run may have left
+    await running.up(owner=os.getpid())

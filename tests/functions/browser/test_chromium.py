@@ -1,0 +1,101 @@
+"""A Chromium that only we can drive, and of which nothing is left."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tests.functions.browser.box import descendants, kind_of
+
+from bento.functions.browser import jail
+from bento.functions.browser.cdp import ChromiumGoneError
+from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+
+SLEEPER = ["/bin/sh", "-c", "exec sleep 1000", "sh"]
+
+
+def jailed() -> Chromium:
+    return Chromium(jail.command(), profile=jail.PROFILE)
+
+
+def test_it_answers_on_its_pipe_and_listens_nowhere() -> None:
+    with jailed() as chromium:
+        assert chromium.connection.call("Browser.getVersion").text("product").startswith("Chrome/")
+        pids = [p for p in descendants(chromium.pid) if kind_of(p)]
+        listening = []
+        for pid in pids:
+            for family in ("tcp", "tcp6"):
+                lines = Path(f"/proc/{pid}/net/{family}").read_text().splitlines()[1:]
+                listening += [line for line in lines if line.split()[3] == "0A"]
+        assert pids
+        assert listening == []
+
+
+def test_a_program_that_ends_at_once_is_described() -> None:
+    program = ["/bin/sh", "-c", "echo 'no such display' >&2; exit 7", "sh"]
+    with Chromium(program) as chromium:
+        with pytest.raises(ChromiumGoneError):
+            chromium.connection.call("Browser.getVersion")
+        assert chromium.obituary() == "Chromium ended with status 7: no such display"
+
+
+def test_a_program_that_is_killed_is_described() -> None:
+    with Chromium(SLEEPER) as chromium:
+        os.kill(chromium.pid, 9)
+        with pytest.raises(ChromiumGoneError):
+            chromium.connection.call("Browser.getVersion")
+        assert chromium.obituary() == "Chromium ended by signal SIGKILL"
+
+
+def test_a_program_that_is_not_there_leaves_nothing() -> None:
+    descriptors = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError):
+        Chromium(["/usr/lib/chromium/not-there"])
+    assert os.listdir("/proc/self/fd") == descriptors
+
+
+def test_its_profile_and_descriptors_are_gone_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    with Chromium(SLEEPER) as chromium:
+        assert len(list(tmp_path.iterdir())) == 1
+        pid = chromium.pid
+    chromium.close()  # once more does no harm
+    until = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before:  # the thread on its stderr ends by itself
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_it_inherits_only_its_pipe(tmp_path: Path) -> None:
+    """Other descriptors of ours, even inheritable ones of this moment, are not its business."""
+    listing = tmp_path / "fds"
+    with (tmp_path / "secret").open("w") as secret:
+        with Chromium(["/bin/sh", "-c", f"ls -l /proc/self/fd > {listing}; sleep 9", "sh"]):
+            until = time.monotonic() + 10
+            while not (listing.exists() and "total" in listing.read_text()):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            time.sleep(0.05)
+        assert secret.name not in listing.read_text()
+
+
+def test_the_version_is_the_installed_ones() -> None:
+    assert user_agent(version()).endswith(
+        f"Chrome/{version().partition('.')[0]}.0.0.0 Safari/537.36"
+    )
+
+
+@pytest.mark.parametrize("odd", ["", "x", "Chrome/1234567.0", "156 --no-sandbox", "\n1.2"])
+def test_an_odd_version_in_a_pack_gives_a_flag_all_the_same(odd: str) -> None:
+    assert " Chrome/0.0.0.0 " in user_agent(odd)
+
+
+def test_chromiums_own_sandbox_is_never_switched_off() -> None:
+    from bento.functions.browser.chromium import FLAGS
+
+    assert not any("sandbox" in flag for flag in (*FLAGS, *HEADLESS))
