@@ -1,0 +1,108 @@
+"""What a box staples to its evidence: vendors' statements about the platform, kept on disk.
+
+The box fetches, never the client: a vendor asked for a platform's collateral learns who looks at
+it. Layout of the folder: `dcap.json` (the nine fields as DCAP tools write them), `snp.crl`,
+`snp-key.der` (VCEK or VLEK, where the kernel does not hand it out), `tpm-ak.der`,
+`tpm-issuers.der`, `tpm.crl`. Files are replaced whole, so a reader sees the old or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from bento.conclave.claims import Kind
+from bento.conclave.evidence import LAYOUT
+from bento.errors import AttestationError, HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+REFRESH_AFTER: Final = 86400  # seconds; Intel's collateral lives 30 days, revocations must not wait
+_DCAP: Final = "dcap.json"
+_HEX_PARTS: Final = frozenset(
+    ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
+)  # the JSON form writes binary parts in hexadecimal
+
+# Kind -> part of its evidence -> file; parts not named come from the platform itself.
+_FILES: Final[Mapping[Kind, Mapping[str, str]]] = {
+    Kind.SNP: {"key_certificate": "snp-key.der", "crl": "snp.crl"},
+    Kind.TPM: {
+        "ak_certificate": "tpm-ak.der",
+        "ak_issuers": "tpm-issuers.der",
+        "crl": "tpm.crl",
+    },
+}
+
+
+def parse_dcap(text: str | bytes) -> dict[str, bytes]:
+    """The nine parts from the JSON of a DCAP library. Raises AttestationError."""
+    names = [part.name for part in LAYOUT[Kind.SGX][1][1:]]
+    try:
+        fields = json.loads(text)
+        return {
+            name: bytes.fromhex(fields[name]) if name in _HEX_PARTS else fields[name].encode()
+            for name in names
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise AttestationError("the collateral is not the JSON of a DCAP library") from error
+
+
+class CollateralStore:
+    """The folder. Reading it is cheap: it happens once for each piece of evidence."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def parts(self, kind: Kind) -> dict[str, bytes]:
+        """The parts of `kind`'s evidence that are stapled; optional ones may be empty.
+
+        Raises HostError if a needed file is missing, AttestationError if it is malformed.
+        """
+        if kind in (Kind.SGX, Kind.TDX):
+            return parse_dcap(self._read(_DCAP, needed=True))
+        optional = {part.name for part in LAYOUT[kind][1] if part.optional} | {"key_certificate"}
+        files = _FILES.get(kind, {})
+        return {part: self._read(name, needed=part not in optional) for part, name in files.items()}
+
+    def due(self, now: int) -> bool:
+        """Whether the DCAP collateral is absent or older than a day by its file's time."""
+        try:
+            return now - int((self._folder / _DCAP).stat().st_mtime) >= REFRESH_AFTER
+        except FileNotFoundError:
+            return True
+
+    async def refresh(self, quote: bytes, fetch: Callable[[bytes], Awaitable[str]]) -> None:
+        """Ask `fetch` for the collateral of `quote` and keep it, if it has the right form.
+
+        Raises AttestationError, and whatever `fetch` raises; the old file stays then.
+        """
+        text = await fetch(quote)
+        parse_dcap(text)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._folder / f"{_DCAP}.new"
+        temporary.write_text(text)
+        temporary.replace(self._folder / _DCAP)
+
+    def _read(self, name: str, *, needed: bool) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError as error:
+            if not needed:
+                return b""
+            raise HostError(f"{name} is missing from the box's collateral folder") from error
+
+
+async def fetch_from_intel(quote: bytes) -> str:
+    """Collateral from Intel's own service (not a third party's cache); untested on hardware.
+
+    Raises HostError.
+    """
+    import dcap_qvl  # the guest never fetches, so it need not load this
+
+    try:
+        collateral = await dcap_qvl.get_collateral(dcap_qvl.INTEL_PCS_URL, quote)
+    except (ValueError, RuntimeError) as error:
+        raise HostError(f"Intel's collateral service did not answer: {error}") from error
+    return str(collateral.to_json())
