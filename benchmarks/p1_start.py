@@ -11,11 +11,12 @@ import hashlib
 import time
 from collections.abc import Iterator
 
+from tests.local_box import LocalBox, local_box
+
 from benchmarks.figures import Figure, median, spawn_ms
 from bento.protocol import limits, session, values
 from bento.protocol.door import ClientDoor, Create, Created
 from bento.protocol.wire import encode
-from tests.local_box import LocalBox, local_box
 
 ROUNDS = 41
 HELLO = b"def main(api):\n    api.send(b'x')\n"

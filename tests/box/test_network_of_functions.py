@@ -3,7 +3,6 @@
 import textwrap
 
 import pytest
-
 from tests.e2e.web import web_site
 
 CODE = {

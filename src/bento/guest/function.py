@@ -58,7 +58,7 @@ class Function:
 
     def verify(self) -> None:
         """Raises FunctionError unless the upload is the one the box was told."""
-        from _sha256 import sha256  # type: ignore[import-not-found]
+        from _sha256 import sha256
 
         if sha256(self._code).digest() != self._digest:
             self._code.clear()
