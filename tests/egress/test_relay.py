@@ -148,9 +148,9 @@ async def test_a_reset_passes_on_as_a_reset() -> None:
 
 async def test_an_idle_connection_is_reset_and_a_busy_one_is_not() -> None:
     loop = asyncio.get_running_loop()
-    async with Pair(OpenGate(), idle=0.3) as pair:
-        for _ in range(5):
-            await asyncio.sleep(0.1)
+    async with Pair(OpenGate(), idle=1) as pair:
+        for _ in range(6):
+            await asyncio.sleep(0.2)
             await loop.sock_sendall(pair.function, b".")
         assert not pair.done.is_set()
         await asyncio.wait_for(pair.done.wait(), 60)

@@ -630,7 +630,7 @@ async def test_an_answer_that_dribbles_does_not_stretch_the_timeout() -> None:
             try:
                 sock.connect(("web.test", 80))
             except TimeoutError:
-                result(time.monotonic() - began < 2)
+                result(time.monotonic() - began < 3)
     """
     dribbling: set[asyncio.Task[None]] = set()
 
@@ -702,7 +702,7 @@ async def test_asyncio_goes_on_while_a_connection_is_made() -> None:
             try:
                 await asyncio.wait_for(asyncio.open_connection("web.test", 80), 0.5)
             except TimeoutError:
-                result([ticks > 10, threading.active_count()])
+                result([ticks > 3, threading.active_count()])
             ticking.cancel()
         asyncio.run(main())
     """
