@@ -11,8 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bento.testnet import Testnet
+
+# A busy machine makes any single example slow: time is no promise of these tests.
+settings.register_profile("bento", deadline=None)
+settings.load_profile("bento")
 
 
 @pytest.fixture(scope="session", autouse=True)
