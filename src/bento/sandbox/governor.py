@@ -40,6 +40,7 @@ class Governor:
 
     async def _govern(self) -> None:
         interval, used, looked = _BUSY, 0.0, time.monotonic()
+        debt = 0.0  # seconds of rest that the sandbox owes
         while not self._process.exited.done():
             await asyncio.sleep(interval)
             usage, now = tree.usage(self._process.pid), time.monotonic()
@@ -49,7 +50,7 @@ class Governor:
             worked, passed = max(0.0, usage.cpu - used), now - looked
             used, looked = usage.cpu, now
             interval = _BUSY if worked else min(2 * interval, _IDLE)
-            debt = worked / self.limits.cpu - passed
+            debt = max(0.0, debt + worked / self.limits.cpu - passed)
             if debt > 0:
                 await self._stop(min(debt, _LONGEST_STOP))
 
