@@ -5,6 +5,9 @@ import textwrap
 import pytest
 from tests.e2e.web import web_site
 
+from bento.box.beside import RelayFacts
+from bento.tor.exit_policy import ExitPolicy
+
 CODE = {
     "socket": """
         import socket
@@ -117,3 +120,18 @@ async def test_internal_addresses_are_refused_before_anything_is_sent(local, hos
     said = await call(local, function(ASK), host, "80")
     assert said.startswith(b"PermissionError")
     assert b"refused" in said
+
+
+async def test_a_new_exit_policy_reaches_running_instances(local):
+    instance = await local.box.install(function(ASK))
+    with web_site({}) as (site, _):
+        host, port = site.removeprefix("http://").split(":")
+
+        async def ask():
+            session = await instance.invoke(host, port)
+            await session.close_input()
+            return await session.read()
+
+        assert await ask() == b"connected"
+        local.guard.update(RelayFacts(ExitPolicy.parse("reject *:*\nreject6 *:*"), frozenset()))
+        assert (await ask()).startswith(b"PermissionError")

@@ -1,11 +1,17 @@
-"""An egress proxy for each instance, under the one policy of the box."""
+"""An egress proxy for each instance, under the one policy of the box.
+
+What all instances together do to one destination is counted in one ledger, so that a box is no tool
+against anybody, however many instances somebody has.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import weakref
 from typing import TYPE_CHECKING
 
-from bento.egress.limits import EgressLimits
+from bento.egress.limits import BOX_DESTINATION_LIMITS, EgressLimits
+from bento.egress.meters import Destinations
 from bento.egress.policy import EgressPolicy
 from bento.egress.proxy import EgressProxy
 from bento.egress.resolve import SystemResolver
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
     from bento.box.beside import RelayFacts
     from bento.box.config import Config
     from bento.box.terms import Terms
+    from bento.egress.rules import EgressRules
 
 
 class Guard:
@@ -27,25 +34,33 @@ class Guard:
         self._exceptions = (ipaddress.ip_network(web),) if web else ()
         self._policy = EgressPolicy()
         self._resolver = SystemResolver()
+        self._destinations = Destinations(BOX_DESTINATION_LIMITS)
+        self._live: weakref.WeakKeyDictionary[EgressProxy, EgressRules] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def update(self, facts: RelayFacts) -> None:
-        """The relay's policy and addresses; running instances keep the ones they began with."""
+        """The relay's policy and addresses, for new instances and for those that run."""
         self._policy = EgressPolicy(
             exit_policy=None if self._via == "tor" else facts.exit_policy,
             own_addresses=facts.addresses,
             exceptions=self._exceptions,
         )
+        for proxy, rules in self._live.items():
+            proxy.reload(self._policy.with_rules(rules))
 
     def proxy(self, name: str, terms: Terms) -> EgressProxy:
         """The proxy of the instance called `name`."""
         policy = self._policy.with_rules(terms.egress)
-        return EgressProxy(policy, EgressLimits(), self._route(name, terms))
+        proxy = EgressProxy(policy, EgressLimits(), self._route(name), box=self._destinations)
+        self._live[proxy] = terms.egress
+        return proxy
 
     def close(self) -> None:
         self._resolver.close()
 
-    def _route(self, name: str, terms: Terms) -> Route:
-        if self._via == "none" or not terms.manifest.egress:
+    def _route(self, name: str) -> Route:
+        if self._via == "none":
             return NoRoute()
         if self._via == "tor":
             return TorRoute(self._tor_socks, name)
