@@ -1,0 +1,89 @@
+"""What a user sees when the network, the box or tor has a bad day: an error that names it, nothing lost."""
+
+import os
+import signal
+
+import pytest
+from tests.e2e.test_p3_round_trips import options_of_the_user_tor
+from tests.local_box import local_box
+
+from bento.client.box import Box, BoxName
+from bento.client.network import Network, TorEndpoints
+from bento.client.route import CircuitRoute, UnixRoute
+from bento.errors import BentoError, BoxError, TorError
+from bento.tor.process import TorProcess
+
+pytestmark = pytest.mark.network
+
+PIECES = 60
+LONG = b"def main(api):\n for i in range(60): api.send(bytes([i]) * 60000)"
+WHOLE = b"".join(bytes([i]) * 60000 for i in range(PIECES))
+
+
+@pytest.fixture
+async def user(network, tmp_path):
+    endpoints = TorEndpoints(*network.user_tor())
+    async with await Network.open(endpoints, cache=tmp_path / "boxes.json") as opened:
+        yield opened
+
+
+async def test_a_cut_circuit_costs_nothing_but_a_new_one(user):
+    async with await user.box("box1") as box:
+        instance, session = await box.run(LONG)
+        got = b""
+        with pytest.raises(BentoError) as caught:
+            async for piece in session:
+                got += piece
+                if len(got) > 500_000 and box._route._circuit.closed.done() is False:
+                    await box._route._circuit.close()
+        assert "attach" in caught.value.hint
+        await session.detach()
+    assert 0 < len(got) < len(WHOLE)
+    async with await user.box("box1") as box:
+        session = await box.attach(session.name, len(got))
+        got += await session.read()
+        instance.box = box
+        await instance.shutdown()
+    assert got == WHOLE
+
+
+async def test_a_tor_that_dies_is_named(network, tmp_path):
+    options = [*options_of_the_user_tor(network), "SocksPort unix:" + str(tmp_path / "socks")]
+    async with TorProcess(options, tmp_path / "tor", "the user's tor") as tor:
+        await tor.bootstrapped()
+        endpoints = TorEndpoints(tor.control_address, f"unix:{tmp_path / 'socks'}")
+        async with await Network.open(endpoints, cache=tmp_path / "boxes.json") as user:
+            box = await user.box("box0")
+            _, session = await box.run(b"def main(api): api.recv()")
+            await session.started()
+            os.kill(tor.pid, signal.SIGKILL)
+            with pytest.raises((TorError, BoxError)):
+                await session.read()
+            with pytest.raises(TorError):
+                await user.box("box0")
+
+
+async def test_a_box_that_is_gone_is_told_from_a_broken_tor(user):
+    async with await user.box("box2") as box:
+        circuit = box._route._circuit
+        nobody = Box(box.name, CircuitRoute(circuit, "127.80.9.9", 9))
+        with pytest.raises(BentoError) as caught:
+            await nobody.inquire()
+    assert caught.value.kind in ("tor", "box")
+    assert caught.value.hint
+
+
+async def test_a_box_with_another_key_than_announced_gets_nothing():
+    async with local_box() as local:
+        route = UnixRoute(str(local.path))
+        impostor = Box(BoxName("local", "AB" * 20, "A" * 42 + "E"), route)
+        with pytest.raises(BoxError, match="another key"):
+            await impostor.install(b"SECRET = 1\ndef main(api): pass")
+
+
+async def test_a_ticket_of_another_box_is_not_sent_to_this_one():
+    async with local_box() as local:
+        instance = await local.box.install(b"def main(api): pass")
+        other = Box(BoxName("other", "CD" * 20, local.identity.key_hash), UnixRoute("/nowhere"))
+        with pytest.raises(BoxError, match="another box"):
+            other.instance(instance.ticket)
