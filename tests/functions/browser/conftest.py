@@ -7,7 +7,8 @@ from hypothesis import settings
 from tests.functions.browser.box import call
 from tests.functions.browser.site import Site, web
 
-from bento.functions.browser.pack import Pack, decode
+from bento.functions.browser.pack import Pack
+from bento.functions.browser.packing import decode
 
 # A property is about values, not about time: the machine may be busy.
 settings.register_profile("patient", deadline=None)

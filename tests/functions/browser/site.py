@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSerif.ttf")
 HANDBOOK = Path("/usr/share/doc/debian-handbook/html/en-US")
 HUGE_BYTES = 100 * 1024 * 1024
+QUIET_SECONDS = 1.5
 
 
 def svg(color: str) -> bytes:
@@ -37,7 +38,7 @@ def svg(color: str) -> bytes:
 RICH = b"""<!doctype html><html><head><meta charset="utf-8"><title>A rich page \xe2\x9c\x93</title>
 <link rel="stylesheet" href="/style.css?v=2">
 <script src="/script.js"></script></head>
-<body><h1>Rich</h1><p id="built">not yet</p>
+<body><h1>Rich</h1><p id="built">not yet</p><p id="fromWorker"></p>
 <img src="/moved.svg"><img src="/picture.svg?color=teal&amp;n=1"><img src="/picture.svg?color=gold">
 <img src="data:image/gif;base64,R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
  width="20" height="20">
@@ -53,24 +54,20 @@ new IntersectionObserver((entries, observer) => {
 </body></html>"""
 
 SCRIPT = b"""
+// What comes when depends on the network; where it goes does not.
 addEventListener('DOMContentLoaded', async () => {
-  const built = document.getElementById('built');
+  const worker = new Worker('/worker.js');
+  worker.onmessage = (event) => { fromWorker.textContent = event.data; };
   const one = await (await fetch('/data.json?q=1')).json();
   const request = new XMLHttpRequest();
   request.open('POST', '/echo');
   request.onload = () => { built.textContent += ' ' + request.responseText; };
   built.textContent = one.items.join(', ');
   request.send('posted-by-the-page');
-  const worker = new Worker('/worker.js');
-  worker.onmessage = (event) => {
-    const p = document.createElement('p');
-    p.textContent = event.data;
-    document.body.insertBefore(p, built);
-  };
-  const cross = await fetch('http://OTHER/open.json').then(r => r.text());
+  const open = await fetch('http://OTHER/open.json').then(r => r.text());
   const closed = await fetch('http://OTHER/closed.json').then(r => r.text(), () => 'no CORS');
   const p = document.createElement('p');
-  p.textContent = cross + ' / ' + closed + ' / ' + document.cookie;
+  p.textContent = open + ' / ' + closed + ' / ' + document.cookie;
   document.body.insertBefore(p, built);
 });
 """
@@ -92,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server.hits.append(self.path)
+        self.server.hit(self.path)
         path = urlsplit(self.path).path
         if path in self.server.pages:
             self.answer(*self.server.pages[path])
@@ -104,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(404, "text/html", b"<title>gone</title><h1>Not here</h1>")
 
     def do_POST(self) -> None:
-        self.server.hits.append(self.path)
+        self.server.hit(self.path)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(200, "text/plain", b"echo of " + body)
 
@@ -286,10 +283,19 @@ class Site(http.server.ThreadingHTTPServer):
         super().__init__((address, 0), Handler)
         self.other = other or self.address
         self.hits: list[str] = []
+        self.last_hit = time.monotonic()
         self.pages: dict[str, tuple[int, str, bytes]] = {}
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
+
+    def hit(self, path: str) -> None:
+        self.hits.append(path)
+        self.last_hit = time.monotonic()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing was asked for in a good while."""
+        return time.monotonic() - self.last_hit > QUIET_SECONDS
 
     def secure(self, context: ssl.SSLContext) -> None:
         """TLS from now on; the handshake is made in each connection's own thread."""

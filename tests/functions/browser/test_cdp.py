@@ -156,14 +156,18 @@ def test_pump_waits_no_longer_than_it_may(chromium: Chromium) -> None:
 
 
 def test_fields_have_the_types_that_are_asked_for() -> None:
-    fields = Fields({"t": "x", "n": 1.5, "f": True, "o": {"t": "y"}, "l": [{"t": "z"}]})
+    fields = Fields(
+        {"t": "x", "b": "AP8=", "n": 1.5, "f": True, "o": {"t": "y"}, "l": [{"t": "z"}]}
+    )
     assert (fields.text("t"), fields.number("n"), fields.flag("f")) == ("x", 1.5, True)
     assert fields.fields("o").text("t") == "y"
     assert [item.text("t") for item in fields.each("l")] == ["z"]
     assert (fields.text("-"), fields.number("-"), fields.flag("-")) == ("", 0, False)
+    assert fields.binary("b") == b"\0\xff"
     assert "t" in fields and "-" not in fields
-    assert fields.texts() == {"t": "x"}
-    for wrong in (lambda: fields.text("n"), lambda: fields.number("t"), lambda: fields.fields("l"),
+    assert fields.texts() == {"t": "x", "b": "AP8="}
+    for wrong in (lambda: fields.text("n"),
+        lambda: fields.binary("t"), lambda: fields.number("t"), lambda: fields.fields("l"),
                   lambda: fields.each("o")):  # fmt: skip
         with pytest.raises(CdpError):
             wrong()

@@ -17,7 +17,8 @@ from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageErr
 from bento.functions.browser import replay
 from bento.functions.browser.client import arguments, build_upload, check, read_pack, save
 from bento.functions.browser.limits import LIMITS
-from bento.functions.browser.pack import Exchange, Failure, Pack, encode
+from bento.functions.browser.pack import Exchange, Failure, Pack
+from bento.functions.browser.packing import encode
 from bento.functions.browser.sizes import SIZE_SETS
 from bento.protocol.manifest import Manifest, manifest_text
 

@@ -9,7 +9,8 @@ from tests.functions.browser.box import call, calling
 from tests.functions.browser.site import FONT, Site, https, svg
 
 from bento.functions.browser import guest
-from bento.functions.browser.pack import UNANSWERED, Exchange, Pack, decode
+from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
+from bento.functions.browser.packing import decode
 from bento.functions.browser.sizes import KIB, MIB
 
 Fetched = Callable[[str], Pack]

@@ -27,7 +27,7 @@ async def test_a_page_comes_out_of_a_real_sandbox_pixel_identical(site: Site) ->
     assert len(answer) == 256 * KIB
     pack = await read_pack(once(answer))
     assert pack.failure is None
-    reference = photograph(site.url("/rich"))
+    reference = photograph(site, "/rich")
     site.hits.clear()
     with Replay(pack) as page:
         assert differing(pixels(page.picture()), reference) == 0

@@ -118,6 +118,12 @@ def test_a_response_goes_from_the_first_pause_to_the_page(chromium: Chromium) ->
     assert (exchange.status, exchange.reason, exchange.cut) == (200, "Fine", "")
 
 
+def test_an_answer_that_chromium_will_not_take_is_refused(chromium: Chromium) -> None:
+    chromium.whole("x")
+    chromium.refuse("Fetch.fulfillRequest")
+    assert chromium.told()[-1] == "Fetch.failRequest x"
+
+
 def test_codings_that_are_undone_are_not_announced_to_the_page_but_kept(chromium: Chromium) -> None:
     chromium.whole("x", Content_Encoding="gzip", Content_Length="9", Content_Type="text/css")
     params = next(p for m, p, _, _ in chromium.sent if m == "Fetch.fulfillRequest")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.functions.browser.pack import MAX_CONTENT_BYTES
+from bento.functions.browser.packing import MAX_CONTENT_BYTES
 from bento.functions.browser.sizes import (
     FLOOR_BYTES,
     MAX_ANSWER_BYTES,

@@ -7,6 +7,7 @@ Fields, which gives each value with its type or raises CdpError.
 Reference: https://chromedevtools.github.io/devtools-protocol/ ("tot"). Standard library only.
 """
 
+import base64
 import json
 import os
 import select
@@ -52,6 +53,13 @@ class Fields:
         if not isinstance(value, int | float):
             raise CdpError(f"{name} is not a number")
         return value
+
+    def binary(self, name: str) -> bytes:
+        """Bytes, which JSON holds as base64."""
+        try:
+            return base64.b64decode(self.text(name), validate=True)
+        except ValueError as error:
+            raise CdpError(f"{name} is not base64") from error
 
     def flag(self, name: str) -> bool:
         return self._raw.get(name) is True

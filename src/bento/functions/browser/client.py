@@ -14,12 +14,13 @@ from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageErr
 
 from . import replay, warc
 from .guest import EXTRAS
-from .pack import Pack, PackError, PackReader, is_url
+from .pack import Pack, PackError, is_url
+from .packing import PackReader
 from .sizes import SIZE_SETS, START_SETS
 
 GUEST_FILES = (
-    "__init__.py", "cdp.py", "chromium.py", "failures.py", "guest.py", "limits.py", "pack.py",
-    "record.py", "sizes.py", "tab.py",
+    "__init__.py", "cdp.py", "chromium.py", "failures.py", "guest.py", "http.py", "limits.py", "pack.py",
+    "packing.py", "record.py", "sizes.py", "tab.py",
 )  # fmt: skip
 """What the function consists of; inside the upload they are the package `browser`."""
 

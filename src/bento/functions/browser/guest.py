@@ -24,7 +24,8 @@ from .cdp import CdpError, ChromiumGoneError
 from .chromium import HEADLESS, Chromium, user_agent, version
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
-from .pack import Failure, Pack, PackError, encode, is_url, plain
+from .pack import Failure, Pack, PackError, is_url, plain
+from .packing import encode
 from .record import Recorder
 from .sizes import KIB, SIZE_SETS, START_SETS, start_time
 from .tab import Tab

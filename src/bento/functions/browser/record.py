@@ -13,14 +13,22 @@ Invariant: every request that was let through is in `exchanges()`, in the order 
       \\-----(given up by the page, or never answered)----^  as UNANSWERED
 """
 
-import base64
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from .cdp import Fields, Handler, Refused, ignore
+from .http import (
+    download,
+    fulfilment,
+    has_body,
+    header,
+    piece,
+    promised,
+    request_parts,
+    safe_headers,
+)
 from .limits import Limits, describe
 from .pack import (
     ERRORS,
@@ -31,12 +39,10 @@ from .pack import (
     Exchange,
     Failure,
     Headers,
-    is_header,
     is_url,
     plain,
 )
 from .sizes import KIB
-from .tab import decode_base64
 
 READ_BYTES = 256 * KIB
 """One read of a body; a read answers when so much is there, or the end, or at a second read."""
@@ -44,18 +50,8 @@ READ_BYTES = 256 * KIB
 FLUSH_SECONDS = 0.5
 """For a read to answer after the second one; it does not if there is nothing to answer."""
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-BODILESS = frozenset({101, 204, 205, 304})
-
 ENDS = frozenset({"page_seconds", "responses", "page_bytes"})
 """Limits that end the whole recording."""
-
-CONSUMED_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""What the way to the page has already undone; a body that is handed over has none of it."""
-
-SHOWN_TYPES = ("text/", "image/", "application/xhtml+xml", "application/xml", "application/json",
-               "application/javascript", "audio/", "video/")  # fmt: skip
-"""What Chromium shows as a page; the rest it would save as a file."""
 
 
 class Send(Protocol):
@@ -155,7 +151,7 @@ class Recorder:
     def _with_cookies(self, request: _Request) -> Exchange:
         exchange = request.exchange()
         values = self._cookies.get((request.network_id, exchange.status), [])
-        set_cookie = _safe_headers(("Set-Cookie", value) for value in values)
+        set_cookie = safe_headers(("Set-Cookie", value) for value in values)
         return replace(exchange, headers=(exchange.headers + set_cookie)[:MAX_HEADERS])
 
     def waiting(self) -> int:
@@ -262,7 +258,7 @@ class Recorder:
         request.since = self._clock()
         request.status = int(event.number("responseStatusCode"))
         request.reason = plain(event.text("responseStatusText"))
-        request.answer_headers = _safe_headers(
+        request.answer_headers = safe_headers(
             (header.text("name"), header.text("value")) for header in event.each("responseHeaders")
         )
         if self._is_page(event):
@@ -275,13 +271,13 @@ class Recorder:
             request.error = "Failed"
             self._finish(request)
             self._refuse(identity)
-        elif self._is_page(event) and (what := _download(request)):
+        elif self._is_page(event) and (what := download(request.status, request.answer_headers)):
             self._fail_download(request, what)
-        elif _value(request.answer_headers, "content-type").startswith("text/event-stream"):
+        elif header(request.answer_headers, "content-type").startswith("text/event-stream"):
             # It has no end; the page may listen to it, but it is not part of what is kept.
             request.holds = False
             self._let_through(identity)
-        elif _has_body(request):
+        elif has_body(request.method, request.status, request.answer_headers):
             self._take_body(request)
         else:
             self._finish(request)
@@ -342,9 +338,9 @@ class Recorder:
         if request.done:
             return
         self.last_activity = request.since = self._clock()
-        self._keep(request, _bytes(answer))
+        self._keep(request, piece(answer))
         if answer.flag("eof"):
-            if request.size < _promised(request):
+            if request.size < promised(request.answer_headers):
                 self._cut_body(request, "connection")
             self._hand_over(request)
         elif request.cut:
@@ -383,7 +379,11 @@ class Recorder:
         stream = request.stream
         self._finish(request)
         self._send("IO.close", {"handle": stream})
-        self._send("Fetch.fulfillRequest", fulfilment(request.id, request.exchange()))
+        self._send(
+            "Fetch.fulfillRequest",
+            fulfilment(request.id, request.exchange()),
+            refused=lambda _: self._refuse(request.id),
+        )
 
     # --- ends ----------------------------------------------------------------------------------
 
@@ -404,62 +404,3 @@ class Recorder:
 
     def _refuse(self, identity: str) -> None:
         self._send("Fetch.failRequest", {"requestId": identity, "errorReason": "BlockedByClient"})
-
-
-def request_parts(request: Fields) -> tuple[str, str, Headers, bytes]:
-    """Method, address, headers and body of a paused request."""
-    parts = (decode_base64(part.text("bytes")) for part in request.each("postDataEntries"))
-    headers = _safe_headers(request.fields("headers").texts().items())
-    return request.text("method"), request.text("url"), headers, b"".join(parts)
-
-
-def fulfilment(identity: str, exchange: Exchange) -> dict[str, object]:
-    """The parameters of Fetch.fulfillRequest that answer a request with a recorded response."""
-    return {
-        "requestId": identity,
-        "responseCode": exchange.status,
-        "responsePhrase": exchange.reason or "Unknown",  # Chromium insists, for odd statuses
-        "responseHeaders": [
-            {"name": name, "value": value}
-            for name, value in exchange.headers
-            if name.lower() not in CONSUMED_HEADERS
-        ],
-        "body": base64.b64encode(exchange.body).decode(),
-    }
-
-
-def _bytes(answer: Fields) -> bytes:
-    data = answer.text("data")
-    return decode_base64(data) if answer.flag("base64Encoded") else data.encode(errors="replace")
-
-
-def _safe_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    return tuple((n, v) for n, v in headers if is_header(n, v))[:MAX_HEADERS]
-
-
-def _value(headers: Headers, name: str) -> str:
-    return next((v.lower() for n, v in headers if n.lower() == name), "")
-
-
-def _promised(request: _Request) -> int:
-    """The length that the server announced, where it can be compared; else 0."""
-    length = _value(request.answer_headers, "content-length")
-    coded = _value(request.answer_headers, "content-encoding")
-    return int(length) if re.fullmatch("[0-9]{1,18}", length) and not coded else 0
-
-
-def _has_body(request: _Request) -> bool:
-    if request.method == "HEAD" or request.status in BODILESS:
-        return False
-    return not (request.status in REDIRECTS and _value(request.answer_headers, "location"))
-
-
-def _download(request: _Request) -> str:
-    """Why this response is no page: its disposition or its type; "" if it is one."""
-    if _value(request.answer_headers, "content-disposition").startswith("attachment"):
-        return "Content-Disposition: attachment"
-    if not 200 <= request.status <= 299 or request.status in BODILESS:
-        return ""
-    kind = _value(request.answer_headers, "content-type").partition(";")[0].strip()
-    shown = not kind or kind.startswith(SHOWN_TYPES) or kind.endswith(("+xml", "+json"))
-    return "" if shown else plain(kind)

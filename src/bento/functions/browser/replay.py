@@ -18,9 +18,9 @@ from . import jail
 from .answers import Answers
 from .cdp import CdpError, ChromiumGoneError, Fields
 from .chromium import ENVIRONMENT, HEADLESS, Chromium, user_agent
+from .http import fulfilment, request_parts
 from .limits import LIMITS, Limits
 from .pack import UNANSWERED, Exchange, Pack
-from .record import fulfilment, request_parts
 from .tab import Tab
 
 MAX_MISSING = 1000

@@ -5,8 +5,6 @@ browser context of its own, and that context alone has the way out that the call
 Standard library only.
 """
 
-import base64
-import binascii
 import time
 from collections.abc import Callable, Mapping
 
@@ -149,6 +147,8 @@ class Tab:
         """
         until = time.monotonic() + self._limits.stretch_seconds
         try:
+            self._painted()  # on a busy machine, silence may only mean that it is not its turn
+            self.wait(lambda: is_quiet(self._limits.quiet_seconds), until - time.monotonic())
             height = self.height(self._limits.stretch_seconds)
             if height <= HEIGHT:
                 return
@@ -172,9 +172,13 @@ class Tab:
 
     def _show(self, top: int) -> None:
         """Scrolls there, and waits until that has been painted. Raises CdpError."""
+        self._painted(f"scrollTo(0, {top}); ")
+
+    def _painted(self, script: str = "") -> None:
+        """Waits until the page has run `script` and been painted. Raises CdpError."""
         self.call(
             "Runtime.evaluate",
-            {"expression": f"scrollTo(0, {top}); {PAINTED}", "awaitPromise": True},
+            {"expression": script + PAINTED, "awaitPromise": True},
             timeout=PAINT_SECONDS,
         )
 
@@ -192,7 +196,7 @@ class Tab:
             {"format": "png", "captureBeyondViewport": True, "clip": clip},
             timeout=seconds,
         )
-        return decode_base64(answer.text("data"))
+        return answer.binary("data")
 
     def mhtml(self, seconds: float) -> bytes:
         """The page as it stands, its scripts left out, as MHTML."""
@@ -204,10 +208,3 @@ class Tab:
         target = self._connection.call("Target.getTargetInfo", {"targetId": self.frame})
         info = target.fields("targetInfo")
         return info.text("title"), info.text("url")
-
-
-def decode_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise CdpError("Chromium sent bytes that are not base64") from error

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from .http import CONSUMED_HEADERS
 from .pack import Exchange, Headers, Pack
-from .record import CONSUMED_HEADERS
 
 ORIGINAL = "X-Archive-Orig-"
 
