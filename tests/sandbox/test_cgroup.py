@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bento.errors import HostError
-from bento.sandbox import cgroup
-from bento.sandbox.cgroup import WANTED, Group, Hierarchy, Usage, hierarchies, mounted
+from bento.sandbox import hierarchies
+from bento.sandbox.cgroup import Group, Usage
+from bento.sandbox.hierarchies import WANTED, Hierarchy, mounted
 from bento.sandbox.limits import MIB, Limits
 
 LIMITS = Limits(memory=64 * MIB, pids=16, cpu=0.5, disk=MIB, inodes=100, open_files=64)
@@ -70,7 +71,7 @@ def tree_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hierarchy:
 
 def use(monkeypatch: pytest.MonkeyPatch, *found: Hierarchy) -> None:
     """This machine has these."""
-    monkeypatch.setattr(cgroup, "hierarchies", lambda: found)
+    monkeypatch.setattr(hierarchies, "ours", lambda: found)
 
 
 def test_version_2_limits_are_written(tree_2: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,17 +123,17 @@ def test_a_group_of_that_name_is_left_alone(
 
 def test_what_a_crash_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "new").mkdir()
-    cgroup.sweep(tmp_path)
+    hierarchies.sweep(tmp_path)
     assert (tmp_path / "new").exists()  # perhaps another bentod is about to use it
-    monkeypatch.setattr(cgroup, "_ABANDONED", -1.0)
+    monkeypatch.setattr(hierarchies, "_ABANDONED", -1.0)
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy/process").touch()
-    cgroup.sweep(tmp_path)
+    hierarchies.sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["busy"]
 
 
 async def test_real_groups_hold_their_limits_and_go_away() -> None:
-    found = hierarchies()
+    found = hierarchies.ours()
     if not found:
         return  # an ordinary user: the level "rlimit" has tests of its own
     group = Group.create("test-real", LIMITS)

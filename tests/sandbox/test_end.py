@@ -14,7 +14,8 @@ from tests.sandbox.leftovers import Traces, mounts, open_descriptors
 
 from bento.errors import HostError
 from bento.sandbox import IMAGES, Limits, Sandbox, spawn
-from bento.sandbox.cgroup import Group, hierarchies
+from bento.sandbox.cgroup import Group
+from bento.sandbox.hierarchies import ours
 
 USUAL = IMAGES["python"].limits
 
@@ -125,7 +126,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     create = Group.create
 
     def noted(name: str, limits: Limits) -> Group:
-        made.extend(hierarchy.base / name for hierarchy in hierarchies())
+        made.extend(hierarchy.base / name for hierarchy in ours())
         return create(name, limits)
 
     monkeypatch.setattr(Group, "create", noted)

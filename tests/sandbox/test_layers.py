@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.sandbox.inside import blob
 
-from bento.sandbox import cgroup, check
+from bento.sandbox import check, hierarchies
 
 
 async def test_every_layer_is_present_here(folder: Path) -> None:
@@ -31,7 +31,7 @@ async def test_a_sandbox_that_cannot_start_is_a_missing_layer(folder: Path) -> N
 
 
 async def test_missing_groups_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cgroup, "hierarchies", tuple)
+    monkeypatch.setattr(hierarchies, "ours", tuple)
     layers = await check(folder, blob())
     missing = [layer.name for layer in layers if not layer.present]
     assert missing[:3] == [

@@ -64,11 +64,15 @@ def copy() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def as_nobody(copy: Path, case: str) -> Any:
-    """Runs `async def case(make, folder)` as an ordinary user; what it returned."""
+def as_nobody(copy: Path, case: str, group: Path | None = None) -> Any:
+    """Runs `async def case(make, folder)` as an ordinary user, in a control group if one is given;
+    what it returned."""
     program = f"{_PROGRAM}\nasync def case(make, folder):\n{case}\nasyncio.run(main())\n"
+    command = [*(_AS_NOBODY if os.geteuid() == 0 else []), "/usr/bin/python3", "-c", program]
+    if group:
+        command = ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
     done = subprocess.run(
-        [*(_AS_NOBODY if os.geteuid() == 0 else []), "/usr/bin/python3", "-c", program],
+        command,
         env={"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd="/",
         capture_output=True,
@@ -247,3 +251,28 @@ def test_chromium_runs_with_its_own_sandbox_here_too(copy: Path) -> None:
     return [await run(sandbox, "result = " + code), sandbox.usage().memory > 50 << 20]
 """
     assert as_nobody(copy, case) == [2, True]
+
+
+def test_a_user_to_whom_a_group_was_delegated_gets_all_limits(copy: Path) -> None:
+    """As systemd does with Delegate=yes. Only where version 2 has the controllers."""
+    top = Path("/sys/fs/cgroup")
+    if os.geteuid() != 0 or not (top / "cgroup.controllers").exists():
+        return  # nobody can delegate here; version 1 cannot be delegated safely
+    (top / "cgroup.subtree_control").write_text("+memory +pids +cpu")
+    given = top / "test-delegated"
+    given.mkdir()
+    for path in (given, given / "cgroup.procs", given / "cgroup.subtree_control"):
+        os.chown(path, NOBODY, NOBODY)
+    case = """
+    sandbox = await make()
+    try:
+        await run(sandbox, "keep = bytearray(200 << 20)")
+    except EOFError:
+        pass
+    return [sandbox.level, (await make()).usage().memory > 0]
+"""
+    try:
+        assert as_nobody(copy, case, group=given) == ["cgroup", True]
+    finally:
+        for path in (*given.glob("*/"), given):
+            path.rmdir()

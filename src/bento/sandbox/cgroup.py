@@ -1,11 +1,7 @@
-"""Limits by control groups: version 1, version 2, or a machine that mixes them.
+"""One instance's control group: its limits, its use, its end. Both versions, or a mixture.
 
-Each instance has a group of its own below `bento`, with its limits written before its first process
-joins. Where groups are not ours to make (no root, nothing delegated) there is no group, the sandbox
-says so in its `level`, and rlimits are all there is.
-
-Sources: kernel Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst; systemd "Control Group APIs and
-Delegation" (a delegated group is ours below its own path, and only there).
+Limits are written before the first process joins. Sources: the kernel's admin-guide/cgroup-v1/ and
+admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -13,29 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from bento.errors import HostError
+from bento.sandbox import hierarchies
+from bento.sandbox.hierarchies import WANTED, write
 from bento.sandbox.limits import SUPERVISOR, Limits
 
-WANTED = frozenset({"memory", "pids", "cpu"})
-_ACCOUNTING = frozenset({"cpuacct"})  # a controller of its own in version 1 only
-_PARENT = "bento"
 _PERIOD = 100_000  # microseconds over which the cpu quota is counted (the kernel's default)
-_ABANDONED = 60.0  # seconds after which a group without processes is nobody's
 _REMOVAL = 10.0  # seconds an ended group may stay busy
-
-
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
-    """A mounted tree of groups in which ours may be made: `base` holds one folder per instance."""
-
-    version: int
-    base: Path
-    controllers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +34,7 @@ class Group:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._folders = {h: h.base / name for h in hierarchies()}
+        self._folders = {h: h.base / name for h in hierarchies.ours()}
         self.enforces = WANTED & frozenset(c for h in self._folders for c in h.controllers)
 
     @classmethod
@@ -161,14 +144,6 @@ class Group:
         return 0
 
 
-def write(path: Path, value: int | str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, str(value).encode())
-    finally:
-        os.close(descriptor)
-
-
 def _write_if_there(path: Path, value: int | str) -> None:
     with contextlib.suppress(FileNotFoundError):
         write(path, value)
@@ -211,92 +186,3 @@ _WRITERS = {
 }
 _CPU_FILE = {1: "cpu.cfs_quota_us", 2: "cpu.max"}
 _NO_QUOTA = {1: "-1", 2: "max"}
-
-
-# -- which hierarchies there are -------------------------------------------------------------------
-
-
-@cache
-def hierarchies() -> tuple[Hierarchy, ...]:
-    """The hierarchies of this machine in which we may make groups; looked up once per process.
-
-    Their `bento` folders are made here, and in version 2 the controllers handed down to them.
-    """
-    found = []
-    for version, mount, controllers in mounted(Path("/proc/self/mountinfo").read_text()):
-        base = _base(version, mount, Path("/proc/self/cgroup").read_text())
-        usable = _prepare(version, base, controllers)
-        if usable:
-            sweep(base)
-            found.append(Hierarchy(version, base, usable))
-    return tuple(found)
-
-
-def sweep(base: Path) -> None:
-    """Takes away the empty groups of instances that ended together with their bentod."""
-    for folder in base.iterdir():
-        with contextlib.suppress(OSError):  # not empty, or not a folder
-            if time.time() - folder.stat().st_ctime > _ABANDONED:
-                folder.rmdir()
-
-
-def mounted(mountinfo: str) -> list[tuple[int, Path, frozenset[str]]]:
-    """(version, mount point, controllers of interest) of each cgroup mount in a mountinfo text.
-
-    In version 2 the mount does not tell its controllers: all that are wanted are given.
-    """
-    found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        mount = Path(left.split()[4])
-        if kind == "cgroup2":
-            found.append((2, mount, WANTED))
-        elif kind == "cgroup" and (ours := (WANTED | _ACCOUNTING) & set(options.split(","))):
-            found.append((1, mount, frozenset(ours)))
-    return found
-
-
-def _base(version: int, mount: Path, own: str) -> Path:
-    """Where our groups go: below our own group if that was delegated to us, else at the top."""
-    if version == 2:
-        path = next(line.partition("::")[2] for line in own.splitlines() if line.startswith("0::"))
-        group = mount / path.strip("/")
-        if os.geteuid() != 0 or _is_delegated(group):
-            return group / _PARENT
-    return mount / _PARENT
-
-
-def _is_delegated(group: Path) -> bool:
-    for name in ("trusted.delegate", "user.delegate"):
-        with contextlib.suppress(OSError):
-            return os.getxattr(group, name) == b"1"
-    return False
-
-
-def _prepare(version: int, base: Path, controllers: frozenset[str]) -> frozenset[str]:
-    """Makes `base`; which of `controllers` can be used in groups below it (perhaps none)."""
-    try:
-        if version == 2:
-            return _prepare_2(base, controllers)
-        base.mkdir(exist_ok=True)
-        write(base / "cgroup.procs", "")  # denied here, it would be denied later
-    except OSError:
-        return frozenset()
-    return controllers
-
-
-def _prepare_2(base: Path, wanted: frozenset[str]) -> frozenset[str]:
-    usable = wanted & set((base.parent / "cgroup.controllers").read_text().split())
-    if not usable:
-        return frozenset()
-    if base.parent.name and _is_delegated(base.parent):
-        # A group with processes of its own cannot hand controllers down: step into a leaf.
-        leaf = base.parent / "bentod"
-        leaf.mkdir(exist_ok=True)
-        write(leaf / "cgroup.procs", os.getpid())
-    base.mkdir(exist_ok=True)
-    enable = " ".join(f"+{controller}" for controller in sorted(usable))
-    write(base.parent / "cgroup.subtree_control", enable)
-    write(base / "cgroup.subtree_control", enable)
-    return usable

@@ -25,7 +25,7 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 from bento.errors import HostError, UsageError
-from bento.sandbox import cgroup, handshake, priority, uids
+from bento.sandbox import cgroup, handshake, hierarchies, priority, uids
 from bento.sandbox.descriptors import MemoryFile, Pipe
 from bento.sandbox.images import Image
 from bento.sandbox.launch import Inherited, launch
@@ -104,7 +104,7 @@ class Jail:
         if os.geteuid() == 0:
             self._uid = uids.claim()
             self._undo.callback(self._uid.release)
-        if cgroup.hierarchies():
+        if hierarchies.ours():
             self._group = cgroup.Group.create(secrets.token_hex(8), self.limits)
             self._undo.push_async_callback(self._group.kill_and_remove)
         inherited = Inherited(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bento.errors import BentoError
-from bento.sandbox import bubblewrap, cgroup, rlimits
+from bento.sandbox import bubblewrap, hierarchies, rlimits
 from bento.sandbox.images import IMAGES
 from bento.sandbox.sandbox import Sandbox
 from bento.sandbox.spawn import spawn
@@ -84,8 +84,8 @@ def _programs() -> list[Layer]:
 
 def _groups() -> list[Layer]:
     found = []
-    for controller in sorted(cgroup.WANTED):
-        homes = [h for h in cgroup.hierarchies() if controller in h.controllers]
+    for controller in sorted(hierarchies.WANTED):
+        homes = [h for h in hierarchies.ours() if controller in h.controllers]
         detail = (
             f"version {homes[0].version}, below {homes[0].base}"
             if homes

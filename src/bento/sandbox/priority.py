@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from bento.sandbox import cgroup
+from bento.sandbox import hierarchies
 
 # By version of control groups: file, usual weight, and ours.
 _WEIGHTS = {1: ("cpu.shares", 1024, 128), 2: ("cpu.weight", 100, 12)}
@@ -37,8 +37,8 @@ def relax() -> None:
 
 
 def _write(column: int) -> None:
-    for hierarchy in cgroup.hierarchies():
+    for hierarchy in hierarchies.ours():
         if "cpu" in hierarchy.controllers:
             weights = _WEIGHTS[hierarchy.version]
             with contextlib.suppress(OSError):
-                cgroup.write(hierarchy.base / str(weights[0]), weights[column])
+                hierarchies.write(hierarchy.base / str(weights[0]), weights[column])

@@ -10,8 +10,9 @@ from typing import Literal
 
 from bento.errors import HostError
 from bento.sandbox import disk, priority, rlimits, tree
-from bento.sandbox.cgroup import WANTED, Group, Usage
+from bento.sandbox.cgroup import Group, Usage
 from bento.sandbox.governor import Governor
+from bento.sandbox.hierarchies import WANTED
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, start_time
