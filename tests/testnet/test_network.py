@@ -245,6 +245,30 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(bare: Own) -> None
     assert not own.folders.run.exists()
 
 
+async def test_a_supervisor_that_gets_sigterm_ends_everything_itself(own: Own) -> None:
+    await own.testnet().up()
+    supervisor, *others = own.processes()
+    os.kill(supervisor.pid, signal.SIGTERM)
+    await until(lambda: alive([supervisor]) == [])
+    assert alive(others) == []
+    assert not own.folders.run.exists()
+
+
+async def test_what_a_killed_box_leaves_is_adopted_and_ended(own_box: Own) -> None:
+    """A sandbox outlives a killed bentod; here it cannot even notice."""
+    [box] = (await own_box.testnet().up()).boxes
+    assert box.bentod_pid is not None
+    sandboxes = descendants(box.bentod_pid)
+    assert sandboxes
+    for process in sandboxes:
+        os.kill(process.pid, signal.SIGSTOP)
+    os.kill(box.bentod_pid, signal.SIGKILL)
+    supervisor = own_box.process("supervisor")
+    os.kill(supervisor.pid, signal.SIGTERM)
+    await until(lambda: alive([supervisor]) == [])
+    assert alive(sandboxes) == []
+
+
 # -- what dies --------------------------------------------------------------------------------
 
 
@@ -357,7 +381,8 @@ async def test_the_shared_network_has_three_boxes_that_can_be_reached(network: T
         assert len(box.fingerprint) == 40
         assert box.bentod_pid
         assert box.tor_pid
-        _, writer = await open_stream(network.user_tor().socks, f"{box.onion}.onion", 80)
+        # Through the plain client: the tor for commands attaches no stream by itself once used.
+        _, writer = await open_stream(status.socks, f"{box.onion}.onion", 80)
         writer.close()
 
 
