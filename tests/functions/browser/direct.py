@@ -22,11 +22,9 @@ def photograph(site: Site, path: str) -> Pixels:
     with Chromium(command, flags, profile=jail.PROFILE) as chromium:
         tab = Tab(chromium.connection, LIMITS, proxy="direct://")
         tab.navigate(site.url(path))
-        assert tab.wait(lambda: tab.loaded, 60), "the page did not load"
+        over, quiet = (lambda: False), (lambda _: site.is_quiet())
+        assert tab.complete(lambda: tab.loaded, over, quiet, 60)
         assert tab.error == ""
-        assert tab.wait(site.is_quiet, 60)
-        tab.bring_into_view(lambda _: site.is_quiet())
-        assert tab.wait(site.is_quiet, 60)
         return pixels(tab.picture(30))
 
 

@@ -44,7 +44,7 @@ def test_a_program_that_is_killed_is_described() -> None:
         os.kill(chromium.pid, 9)
         with pytest.raises(ChromiumGoneError):
             chromium.connection.call("Browser.getVersion")
-        assert chromium.obituary() == "Chromium ended by signal SIGKILL"
+        assert chromium.obituary().startswith("Chromium ended by signal 9 (it may need")
 
 
 def test_a_program_that_is_not_there_leaves_nothing() -> None:

@@ -260,6 +260,7 @@ def test_in_a_window_links_that_lead_out_are_answered_with_a_notice(
     pack = fetched("/")
     site.hits.clear()
     with Replay(pack, visible=True) as page:
+        assert page._tab.wait(lambda: page._tab.loaded, 60)
         assert page.blocked == 0
         evaluate(page, f"location = '{site.url('/plain')}'")
         page._tab.wait(lambda: page.blocked > 0, 30)

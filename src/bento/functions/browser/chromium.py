@@ -76,6 +76,8 @@ USER_AGENT = (
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
 
+MEMORY = "it may need more memory than the function has"
+
 VERSION_SECONDS = 30
 STOP_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
@@ -172,14 +174,11 @@ class Chromium:
                 del self._tail[:-TAIL_BYTES]
 
     def obituary(self) -> str:
-        """How it ended, in words, once its pipe is closed: a signal, a status, its last line."""
+        """How it ended, in words, once its pipe is closed: a signal, or a status and its last line."""
         until = time.monotonic() + STOP_SECONDS
         while (ended := self._ended()) is None and time.monotonic() < until:
             time.sleep(0.02)
-        self._last_words.join(LAST_WORDS_SECONDS)
-        lines = self._tail.decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1]}" if lines else ""
-        return f"Chromium ended {ended or 'without a word'}{last}"
+        return f"Chromium ended {ended or 'without a word'}"
 
     def _ended(self) -> str | None:
         try:
@@ -189,8 +188,14 @@ class Chromium:
         if seen is None:
             return None
         if seen.si_code == os.CLD_EXITED:
-            return f"with status {seen.si_status}"
-        return f"by signal {signal.Signals(seen.si_status).name}"
+            return f"with status {seen.si_status}{self._last_line()}"
+        hint = f" ({MEMORY})" if seen.si_status == signal.SIGKILL else ""
+        return f"by signal {seen.si_status}{hint}"
+
+    def _last_line(self) -> str:
+        self._last_words.join(LAST_WORDS_SECONDS)
+        lines = self._tail.decode(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
 
     def close(self) -> None:
         """Kills the whole process group; it has nothing worth an orderly end."""

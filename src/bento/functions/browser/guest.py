@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from .cdp import CdpError, ChromiumGoneError
-from .chromium import HEADLESS, Chromium, user_agent, version
+from .chromium import HEADLESS, MEMORY, Chromium, user_agent, version
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
 from .pack import Failure, Pack, PackError, is_url, plain
@@ -32,8 +32,6 @@ from .tab import Tab
 
 EXTRAS = {"none": (), "mhtml": ("mhtml",), "png": ("png",), "all": ("mhtml", "png")}
 """Parts that the box makes for users without a Chromium of their own; they make the pack larger."""
-
-MEMORY = "it may need more memory than the function has"
 
 BLOCK_BYTES = 64 * KIB
 
@@ -134,12 +132,11 @@ class _Visit:
         connection.call("Fetch.enable", {"patterns": stages})
 
     def run(self, pack: Pack, extras: tuple[str, ...]) -> Pack:
-        self._tab.navigate(pack.url)
-        if not self._tab.wait(self._finished, self._limits.page_seconds):
+        tab, seconds = self._tab, self._limits.page_seconds
+        tab.navigate(pack.url)
+        if not tab.complete(lambda: tab.loaded, self._is_over, self._is_quiet, seconds):
             self._recorder.cut("page_seconds", "the page was still loading")
             self._recorder.stop("page_seconds")
-        if self._broken() is None and not self._recorder.stopped:
-            self._tab.bring_into_view(self._is_quiet)
         self._recorder.stop()
         self._tab.wait(self._is_still, STOP_SECONDS)
         broken = self._broken()
@@ -161,14 +158,11 @@ class _Visit:
 
     # --- when is it finished? ------------------------------------------------------------------
 
-    def _finished(self) -> bool:
-        """The page is loaded and quiet; or nothing more is to be expected of it."""
+    def _is_over(self) -> bool:
+        """Nothing more is to be expected of the page."""
         self._recorder.tick()
-        if self._recorder.stopped or self._recorder.failure:
-            return True
-        if self._tab.crashed or self._tab.download or self._tab.error:
-            return True
-        return self._tab.loaded and self._is_quiet(self._limits.quiet_seconds)
+        ended = self._recorder.stopped or self._recorder.failure
+        return bool(ended or self._tab.is_broken)
 
     def _is_quiet(self, seconds: float) -> bool:
         silence = time.monotonic() - self._recorder.last_activity

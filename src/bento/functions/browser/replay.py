@@ -9,6 +9,7 @@ One live request would tell the reader's guard which page was opened.
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -87,9 +88,9 @@ class Replay:
         if self._visible:
             tab.call("Emulation.clearDeviceMetricsOverride")
         tab.navigate(pack.url)
-        tab.wait(lambda: self._finished(tab), self._limits.page_seconds)
         if not self._visible:
-            tab.bring_into_view(self._is_quiet)
+            loaded, seconds = partial(self._is_loaded, tab), self._limits.page_seconds
+            tab.complete(loaded, lambda: tab.is_broken, self._is_quiet, seconds)
         return tab
 
     # --- requests ------------------------------------------------------------------------------
@@ -131,12 +132,8 @@ class Replay:
 
     # --- the page ------------------------------------------------------------------------------
 
-    def _finished(self, tab: Tab) -> bool:
-        if tab.error or tab.crashed or tab.download:
-            return True
-        if tab.loaded:
-            return self._is_quiet(self._limits.quiet_seconds)
-        return self._held > 0 and self._is_quiet(STALLED_SECONDS)
+    def _is_loaded(self, tab: Tab) -> bool:
+        return tab.loaded or (self._held > 0 and self._is_quiet(STALLED_SECONDS))
 
     def _is_quiet(self, seconds: float) -> bool:
         return time.monotonic() - self._last_request >= seconds

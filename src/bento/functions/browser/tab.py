@@ -20,8 +20,14 @@ PAINTED = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(()
 
 PAINT_SECONDS = 2.0
 
+VIEWS = 2
+"""A page that has grown since it was shown is shown once more; some grow without end."""
+
 LAZY_SECONDS = 0.15
 """Once a part of the page is in view, what is loaded lazily has been asked for within this time."""
+
+
+Done = Callable[[], bool]
 
 
 class Tab:
@@ -111,6 +117,11 @@ class Tab:
 
     # --- what is done with it ------------------------------------------------------------------
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is no page, and will be none."""
+        return bool(self.error or self.crashed or self.download)
+
     def navigate(self, url: str) -> None:
         """Sets out for `url`, without waiting."""
         self._connection.send(
@@ -124,7 +135,7 @@ class Tab:
     def _on_refused(self, message: str) -> None:
         self.error = message
 
-    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
+    def wait(self, done: Done, seconds: float) -> bool:
         """Pumps until `done` says so, or the time is up; says which."""
         until = time.monotonic() + seconds
         while not done():
@@ -140,22 +151,43 @@ class Tab:
             {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
 
-    def bring_into_view(self, is_quiet: Callable[[float], bool]) -> None:
+    def complete(
+        self, is_loaded: Done, is_over: Done, is_quiet: Callable[[float], bool], seconds: float
+    ) -> bool:
+        """Waits until the page is loaded, was in view all the way down, and asks for nothing more.
+
+        `is_over`: nothing more is to be expected of it; `is_quiet`: nothing was asked for in so
+        many seconds. False if the time is up before. Raises ChromiumGoneError.
+        """
+        until = time.monotonic() + seconds
+        if not self.wait(lambda: is_over() or is_loaded(), seconds):
+            return False
+
+        def done() -> bool:
+            return is_over() or (is_loaded() and is_quiet(self._limits.quiet_seconds))
+
+        for _ in range(VIEWS):
+            seen = 0 if is_over() else self._bring_into_view(is_quiet)
+            if not self.wait(done, until - time.monotonic()):
+                return False
+            if is_over() or self._settled_height() == seen:
+                break
+        return self.wait(done, until - time.monotonic())
+
+    def _bring_into_view(self, is_quiet: Callable[[float], bool]) -> int:
         """Shows every part of the page for a moment, for what is loaded only when it is in view.
 
-        `is_quiet` says whether nothing was asked for in so many seconds.
+        The height that was shown; 0 if scripts hold the page up: it stays as it is then.
         """
         until = time.monotonic() + self._limits.stretch_seconds
         try:
-            self._painted()  # on a busy machine, silence may only mean that it is not its turn
-            self.wait(lambda: is_quiet(self._limits.quiet_seconds), until - time.monotonic())
             height = self.height(self._limits.stretch_seconds)
             if height <= HEIGHT:
-                return
+                return height
             window = min(height, self._limits.picture_height)
             self.resize(window)
             for top in range(0, height, window):
-                self._show(top)
+                self._painted(f"scrollTo(0, {top}); ")
                 shown = time.monotonic()
                 self.wait(
                     lambda at=shown: (  # type: ignore[misc]
@@ -164,15 +196,23 @@ class Tab:
                     until - shown,
                 )
             self.resize(HEIGHT)
-            self._show(0)
+            self._painted("scrollTo(0, 0); ")
         except ChromiumGoneError:
             raise
-        except CdpError:  # its scripts hold it up: it stays as it was loaded
-            return
+        except CdpError:
+            return 0
+        return height
 
-    def _show(self, top: int) -> None:
-        """Scrolls there, and waits until that has been painted. Raises CdpError."""
-        self._painted(f"scrollTo(0, {top}); ")
+    def _settled_height(self) -> int:
+        """The height once the page has been painted: on a busy machine, silence may only mean that
+        it was not its turn. 0 if its scripts hold it up."""
+        try:
+            self._painted()
+            return self.height(self._limits.stretch_seconds)
+        except ChromiumGoneError:
+            raise
+        except CdpError:
+            return 0
 
     def _painted(self, script: str = "") -> None:
         """Waits until the page has run `script` and been painted. Raises CdpError."""
