@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bento.errors import HostError, UsageError
-from bento.testnet import Size, Testnet, find
+from bento.testnet import Size, Status, Testnet, find
 from bento.testnet.folders import Folders
 from bento.testnet.processes import Identity, Table, descendants
 from bento.tor.controller import Controller
@@ -41,6 +41,10 @@ class Own:
 
     def testnet(self, size: Size | None = None) -> Testnet:
         return Testnet(size or self.size, self.home)
+
+    async def up(self, size: Size | None = None) -> Status:
+        """Start it, so that it ends with this run however that ends."""
+        return await self.testnet(size).up(owner=os.getpid())
 
     def process(self, name: str) -> Identity:
         return next(p for p in Table.read(self.folders.processes) if p.name == name)
@@ -153,7 +157,7 @@ async def test_cold_and_warm_start_and_nothing_left_by_either(bare: Own) -> None
     fingerprint = own.folders.data / "relay0/tor/fingerprint"
     seen = set()
     for _ in range(2):
-        status = await network.up(steps.append)
+        status = await network.up(steps.append, owner=os.getpid())
         assert status.ready
         await ask_the_web(status.socks)
         processes = own.processes()
@@ -174,7 +178,7 @@ async def test_without_a_saved_consensus_the_next_start_votes_again(own: Own) ->
     for name in ("cached-consensus", "cached-microdesc-consensus"):
         for saved in own.folders.data.glob(f"*/tor/{name}"):
             saved.unlink()
-    status = await own.testnet().up()
+    status = await own.up()
     await ask_the_web(status.socks)
 
 
@@ -183,7 +187,7 @@ async def test_a_client_without_documents_gets_them_from_relays_that_saved_their
     for saved in own.folders.data.glob("user/tor/cached-*"):
         saved.unlink()
     network = own.testnet()
-    await network.up()
+    await network.up(owner=os.getpid())
     await ask_the_web(network.user_tor().socks)
 
 
@@ -194,24 +198,24 @@ async def test_down_of_nothing_is_no_error(bare: Own) -> None:
 
 
 async def test_a_network_that_is_up_is_found_and_joined(own: Own) -> None:
-    first = await own.testnet().up()
+    first = await own.up()
     found = find(own.home)
     assert found is not None
     assert found.size == SMALL
     assert await found.up() == first
     supervisor = own.process("supervisor")
     with pytest.raises(UsageError, match="is up already"):
-        await own.testnet(Size(boxes=0, relays=3)).up()
+        await own.up(Size(boxes=0, relays=3))
     assert own.process("supervisor") == supervisor
 
 
 async def test_two_that_start_it_at_once_get_the_same_network(own: Own) -> None:
-    first, second = await asyncio.gather(own.testnet().up(), own.testnet().up())
+    first, second = await asyncio.gather(own.up(), own.up())
     assert first == second
 
 
 async def test_two_networks_live_on_one_machine(own: Own, network: Testnet) -> None:
-    mine = await own.testnet().up()
+    mine = await own.up()
     shared = await network.status()
     assert mine.socks != shared.socks
     await ask_the_web(mine.socks)
@@ -219,7 +223,7 @@ async def test_two_networks_live_on_one_machine(own: Own, network: Testnet) -> N
 
 
 async def test_a_start_that_nobody_waits_for_any_more_leaves_nothing(own: Own) -> None:
-    starting = asyncio.create_task(own.testnet().up())
+    starting = asyncio.create_task(own.up())
     await until(lambda: len(Table.read(own.folders.processes)) > 2)
     processes = own.processes()
     starting.cancel()
@@ -241,12 +245,12 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(bare: Own) -> None
     keys.mkdir(parents=True)
     (keys / "authority_certificate").write_text("damaged")
     with pytest.raises(HostError, match="is damaged"):
-        await own.testnet().up()
+        await own.up()
     assert not own.folders.run.exists()
 
 
 async def test_a_supervisor_that_gets_sigterm_ends_everything_itself(own: Own) -> None:
-    await own.testnet().up()
+    await own.up()
     supervisor, *others = own.processes()
     os.kill(supervisor.pid, signal.SIGTERM)
     await until(lambda: alive([supervisor]) == [])
@@ -256,7 +260,7 @@ async def test_a_supervisor_that_gets_sigterm_ends_everything_itself(own: Own) -
 
 async def test_what_a_killed_box_leaves_is_adopted_and_ended(own_box: Own) -> None:
     """A sandbox outlives a killed bentod; here it cannot even notice."""
-    [box] = (await own_box.testnet().up()).boxes
+    [box] = (await own_box.up()).boxes
     assert box.bentod_pid is not None
     sandboxes = descendants(box.bentod_pid)
     assert sandboxes
@@ -275,7 +279,7 @@ async def test_what_a_killed_box_leaves_is_adopted_and_ended(own_box: Own) -> No
 @pytest.mark.parametrize("name", ["auth", "relay0", "user"])
 async def test_a_killed_tor_is_started_again(own: Own, name: str) -> None:
     network = own.testnet()
-    await network.up()
+    await network.up(owner=os.getpid())
     before = own.process(name)
     os.kill(before.pid, signal.SIGKILL)
     await until(lambda: own.process(name) != before)
@@ -287,7 +291,7 @@ async def test_a_killed_tor_is_started_again(own: Own, name: str) -> None:
 async def test_a_killed_half_of_a_box_is_started_again(own_box: Own, which: str) -> None:
     own = own_box
     network = own.testnet()
-    [before] = (await network.up()).boxes
+    [before] = (await network.up(owner=os.getpid())).boxes
     os.kill(getattr(before, which), signal.SIGKILL)
     await until(lambda: alive([Identity(which, getattr(before, which), 0)]) == [])
     async with asyncio.timeout(120):
@@ -310,7 +314,7 @@ async def _down(network: Testnet) -> None:
 
 
 async def _up(network: Testnet) -> None:
-    assert (await network.up()).ready
+    assert (await network.up(owner=os.getpid())).ready
 
 
 @pytest.mark.parametrize("command", [_status, _down, _up])
@@ -319,7 +323,7 @@ async def test_what_a_killed_supervisor_leaves_is_ended_by_any_command(
 ) -> None:
     own = own_box
     network = own.testnet()
-    await network.up()
+    await network.up(owner=os.getpid())
     processes = own.processes()
     os.kill(own.process("supervisor").pid, signal.SIGKILL)
     await command(network)  # type: ignore[misc]
@@ -330,7 +334,7 @@ async def test_what_a_killed_supervisor_leaves_is_ended_by_any_command(
 
 async def test_down_ends_a_supervisor_that_hangs(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bento.testnet.network._DOWN_PATIENCE", 0.5)
-    await own.testnet().up()
+    await own.up()
     processes = own.processes()
     os.kill(own.process("supervisor").pid, signal.SIGSTOP)
     await own.testnet().down()
@@ -338,7 +342,7 @@ async def test_down_ends_a_supervisor_that_hangs(own: Own, monkeypatch: pytest.M
 
 
 async def test_what_answers_in_a_folder_that_others_may_enter_is_not_believed(own: Own) -> None:
-    await own.testnet().up()
+    await own.up()
     own.folders.run.chmod(0o777)
     with pytest.raises(HostError, match="not a private folder"):
         find(own.home)
@@ -364,12 +368,12 @@ async def test_a_process_with_a_recycled_id_survives_the_clean_up(bare: Own) -> 
 async def test_each_link_delays_each_way(own: Own) -> None:
     """Client, guard, middle, exit: three links, there and back, are six delays."""
     delay = 0.04
-    status = await own.testnet(Size(boxes=0, relays=2, delay_ms=delay * 1000)).up()
+    status = await own.up(Size(boxes=0, relays=2, delay_ms=delay * 1000))
     slow = await ask_the_web(status.socks)
     assert slow / (6 * delay) >= 0.95
     # A fourth link would make it eight; what else there is comes from a busy machine.
     await own.testnet().down()
-    fast = await ask_the_web((await own.testnet().up()).socks)
+    fast = await ask_the_web((await own.up()).socks)
     assert fast / slow < 0.5
 
 
