@@ -203,6 +203,25 @@ def test_a_page_that_cannot_be_packed_is_a_failure_of_a_public_size(
     assert failure and failure.kind == "size"
 
 
+def test_a_fault_of_the_function_is_a_failure_of_a_public_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(*_: object) -> Pack:
+        raise RuntimeError("a \x1b bug")
+
+    monkeypatch.setattr(guest, "fetch", faulty)
+    pieces: list[bytes] = []
+
+    class Api:
+        def send(self, data: bytes) -> None:
+            pieces.append(data)
+
+    guest.main(Api(), "http://a.test/", timing="none")
+    failure = decode(b"".join(pieces), "x2").failure
+    assert failure and failure.kind == "internal"
+    assert "RuntimeError: a   bug" in failure.detail
+
+
 @pytest.mark.parametrize("wrong", [{"padding": "3MB"}, {"timing": "now"}, {"extras": "pdf"}])
 def test_an_unknown_word_is_refused_before_anything_is_fetched(wrong: dict[str, str]) -> None:
     outbox = Outbox()

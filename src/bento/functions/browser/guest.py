@@ -35,6 +35,9 @@ EXTRAS = {"none": (), "mhtml": ("mhtml",), "png": ("png",), "all": ("mhtml", "pn
 
 BLOCK_BYTES = 64 * KIB
 
+NO_ADDRESS = "http://invalid.invalid/"
+"""Stands in a pack for what is none (RFC 2606)."""
+
 STOP_SECONDS = 1.0
 """For the bodies that are being read when the page is cut, to be ended."""
 
@@ -56,7 +59,7 @@ def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: st
     for word, words in ((padding, SIZE_SETS), (timing, START_SETS), (extras, EXTRAS)):
         if word not in words:
             raise ValueError(f"{plain(word)!r} is none of {', '.join(words)}")
-    answer = _packed(fetch(url, EXTRAS[extras], LIMITS), padding)
+    answer = _answer(url, padding, EXTRAS[extras])
     ready = time.monotonic() - started
     time.sleep(start_time(timing, ready) - ready)
     for block in in_blocks(answer):
@@ -80,21 +83,29 @@ def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(block)
 
 
-def _packed(pack: Pack, padding: str) -> list[bytes]:
+def _answer(url: str, padding: str, extras: tuple[str, ...]) -> list[bytes]:
+    """A fault of this very program must not look otherwise from outside than a page either."""
     try:
-        return encode(pack, padding)
-    except (PackError, MemoryError) as error:
-        failure = Failure("size", plain(f"the page could not be packed: {error}"))
-        return encode(Pack(url=pack.url, date=pack.date, failure=failure), padding)
+        return encode(fetch(url, extras, LIMITS), padding)
+    except PackError as error:
+        kind, what = "size", f"the page could not be packed: {error}"
+    except Exception as error:
+        kind, what = "internal", f"a fault in the function: {type(error).__name__}: {error}"
+    return encode(_failed(url, kind, what), padding)
+
+
+def _failed(url: str, kind: str, what: str) -> Pack:
+    """A pack that only tells why there is none."""
+    known = url if is_url(url) else NO_ADDRESS
+    return Pack(url=known, date=int(time.time()), failure=Failure(kind, plain(what)))
 
 
 def fetch(url: str, extras: tuple[str, ...] = (), limits: Limits = LIMITS) -> Pack:
     """The page at `url`, as far as the limits allow; a Pack with a failure if there is none."""
     if not is_url(url):
-        failure = Failure("address", "this is no http or https address in printable ASCII")
-        return Pack(url="http://invalid.invalid/", date=int(time.time()), failure=failure)
+        return _failed(url, "address", "this is no http or https address in printable ASCII")
     if not _turn.acquire(timeout=limits.page_seconds):
-        return Pack(url=url, date=int(time.time()), failure=Failure("busy", "the box is busy"))
+        return _failed(url, "busy", "the function is busy with another page")
     try:
         return _fetch(url, extras, limits)
     finally:
@@ -108,12 +119,11 @@ def _fetch(url: str, extras: tuple[str, ...], limits: Limits) -> Pack:
             try:
                 return _Visit(chromium, limits).run(blank, extras)
             except ChromiumGoneError:
-                return replace(blank, failure=Failure("crash", plain(chromium.obituary())))
-            except (CdpError, PackError) as error:
-                return replace(blank, failure=Failure("crash", plain(str(error))))
+                return _failed(url, "crash", chromium.obituary())
+            except CdpError as error:
+                return _failed(url, "crash", str(error))
     except OSError as error:
-        what = f"this box's browser image cannot start Chromium: {error.strerror}"
-        return replace(blank, failure=Failure("image", plain(what)))
+        return _failed(url, "image", f"the box cannot start Chromium: {error.strerror}")
 
 
 class _Visit:
