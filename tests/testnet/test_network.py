@@ -170,7 +170,7 @@ async def test_cold_and_warm_start_and_nothing_left_by_either(bare: Own) -> None
         seen.add(fingerprint.read_text())
     assert len(seen) == 1
     # Only the cold start needed a vote; both said what they waited for.
-    assert [s.done for s in steps if s.what == "the first consensus"] == [0, 1]
+    assert [s.done for s in steps if s.what == "a new consensus"] == [0, 1]
     assert [s.done for s in steps if s.what == "tor processes"].count(7) == 2
 
 

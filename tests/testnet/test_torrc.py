@@ -17,7 +17,7 @@ AUTHORITY = f"auth orport=9001 no-v2 v3ident={'A' * 40} 127.77.0.1:9030 {'B' * 4
 
 
 def options(plan: Layout, node: Node) -> Options:
-    return torrc(plan, node, authority_line=AUTHORITY, resolv_conf=plan.data / "resolv.conf")
+    return torrc(plan, node, authority_line=AUTHORITY)
 
 
 def plan(tmp_path: Path, delay_ms: float = 0) -> Layout:
@@ -32,7 +32,7 @@ def test_tor_accepts_every_configuration(tmp_path: Path, name: str, delay_ms: fl
     network = plan(tmp_path, delay_ms)
     node = next(n for n in [*network.servers, *network.clients] if n.name == name)
     node.data.mkdir(parents=True, mode=0o700)
-    (tmp_path / "resolv.conf").write_text("nameserver 127.77.0.254\n")
+    network.resolv_conf.write_text(f"nameserver {network.resolver}\n")
     start = [far_vote()] if name == "auth" else list((HELD_RELAY | HELD_CLIENT).items())
     lines = [*options(network, node), *start, ("DataDirectory", str(node.data))]
     file, empty = tmp_path / "torrc", tmp_path / "empty"

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bento.errors import HostError
-from bento.testnet import consensus
+from bento.testnet import consensus, recipes
 from bento.testnet.bandwidth import level
 from bento.testnet.box_files import PreparedBox, prepare
 from bento.testnet.keeper import Keeper
 from bento.testnet.keys import authority_line
-from bento.testnet.layout import INNER_OR_PORT, OR_PORT, Box, Layout, Node, Role
+from bento.testnet.layout import Box, Layout, Node
 from bento.testnet.messages import BoxStatus, Status, Step
 from bento.testnet.program import Program
 from bento.testnet.publication import Publication
-from bento.testnet.torrc import torrc
 from bento.tor.controller import Controller
 from bento.tor.process import TorProcess
 
@@ -91,16 +88,17 @@ class Cluster:
     async def _start(self, controls: contextlib.AsyncExitStack) -> None:
         layout = self._layout
         with self._counting("the authority's keys", 1) as count:
-            self._authority_line = await authority_line(layout.authority, self._file("empty", ""))
-            # Nothing answers there: no name may be asked for outside this machine.
-            self._file("resolv.conf", f"nameserver 127.{layout.net}.0.254\n")
+            empty, resolv_conf = layout.data / "empty", layout.resolv_conf
+            empty.write_text("")
+            resolv_conf.write_text(f"nameserver {layout.resolver}\n")
+            self._authority_line = await authority_line(layout.authority, empty)
             count()
         for box in layout.boxes:
             self._prepared[box.name] = prepare(box)
         for node in layout.servers:
             level(node.data)
         if layout.delayed:
-            await self._keep_program("forwarder", self._forwarder)
+            await self._keep_program("forwarder", lambda: recipes.forwarder(layout))
         nodes = [*layout.servers, *layout.clients]
         with self._counting("tor processes", len(nodes)) as count:
             await _together(self._start_tor(node, count) for node in nodes)
@@ -134,7 +132,7 @@ class Cluster:
         await consensus.all_published(
             authority, names, lambda known: self._tell(Step(what, known, len(names)))
         )
-        with self._counting("the first consensus", 1) as count:
+        with self._counting("a new consensus", 1) as count:
             await consensus.vote(authority, names)
             count()
 
@@ -146,7 +144,7 @@ class Cluster:
             async def start(box: Box) -> None:
                 publication = Publication(self._prepared[box.name].onion)
                 await publication.listen(control[box.name])
-                await self._keep_program(f"{box.name}-bentod", lambda: self._bentod(box))
+                await self._keep_program(f"{box.name}-bentod", lambda: recipes.bentod(box))
                 await publication.done()
                 count()
 
@@ -160,7 +158,7 @@ class Cluster:
         with self._counting("directory caches", len(names)) as count:
 
             async def cached(relay: Controller) -> None:
-                await consensus.caught_up(relay, current, names)
+                await consensus.served(relay, current, names)
                 count()
 
             await _together(cached(control[name]) for name in names)
@@ -171,51 +169,27 @@ class Cluster:
                 process = self._tors[node.name].child
                 if process is not None:
                     await process.bootstrapped()
-                await consensus.caught_up(control[node.name], current)
+                await consensus.live(control[node.name])
                 count()
 
             await _together(usable(node) for node in layout.clients)
 
-    # -- the processes -----------------------------------------------------------------------
+    # -- small things ------------------------------------------------------------------------
 
     def _tor(self, node: Node) -> TorProcess:
         prepared = self._prepared.get(node.name)
-        options = torrc(
+        return recipes.tor(
             self._layout,
             node,
             authority_line=self._authority_line,
-            resolv_conf=self._layout.data / "resolv.conf",
             contact=prepared.contact if prepared else "",
+            held=self._held,
         )
-        if node.role is Role.AUTHORITY:
-            options.append(consensus.far_vote())
-        elif self._held:
-            held = consensus.HELD_RELAY if node.role.is_server else consensus.HELD_CLIENT
-            options += held.items()
-        return TorProcess(options, node.data, node.name, control_socket=node.control)
-
-    def _bentod(self, box: Box) -> Program:
-        return Program(
-            f"{box.name}-bentod",
-            [sys.executable, "-m", "bento.cli.bentod", "run", "--config", str(box.config)],
-            ready=box.run / "ready",
-            log=box.config.with_name("bentod.log"),
-        )
-
-    def _forwarder(self) -> Program:
-        addresses = [node.address for node in self._layout.servers]
-        ready = self._layout.run / "forwarder.ready"
-        command = [sys.executable, "-m", "bento.testnet.forwarder"]
-        command += ["--delay-ms", f"{self._layout.size.delay_ms:g}", "--ready", str(ready)]
-        command += [f"{a}:{OR_PORT}={a}:{INNER_OR_PORT}" for a in addresses]
-        return Program("forwarder", command, ready=ready, log=self._layout.data / "forwarder.log")
 
     async def _keep_program(self, name: str, make: Callable[[], Program]) -> None:
         keeper = Keeper(make, self._on_start)
         self._programs[name] = keeper
         await keeper.start()
-
-    # -- small things ------------------------------------------------------------------------
 
     def _box_status(self, box: Box) -> BoxStatus:
         prepared = self._prepared.get(box.name)
@@ -247,11 +221,6 @@ class Cluster:
         if step != self._step:
             self._step = step
             self._report(step)
-
-    def _file(self, name: str, content: str) -> Path:
-        path = self._layout.data / name
-        path.write_text(content)
-        return path
 
 
 def _relays(layout: Layout) -> tuple[Node, ...]:

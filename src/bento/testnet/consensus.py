@@ -10,7 +10,7 @@ time before it asks again. So:
   takes at run time) is moved so that a vote is due. Tor catches up at once with every step of it
   that is past already (dirvote_act in tor's dirvote.c): the consensus is out two seconds later.
 
-A saved consensus that is still live needs no vote.
+A saved consensus that lives long enough needs no vote.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def _vote_at(when: float) -> tuple[str, str]:
 
 
 async def is_agreed(authority: Controller, names: Collection[str]) -> bool:
-    """Whether there is a live consensus that lists all relays of these names."""
+    """Whether a consensus lists all relays of these names, and lives on until the next vote."""
     listed = set(re.findall(r"^r (\S+) ", await _info(authority, "ns/all"), re.MULTILINE))
-    return listed.issuperset(names) and await _is_live(authority)
+    return listed.issuperset(names) and await _lives_for(authority) > VOTING_INTERVAL
 
 
 async def all_published(authority: Controller, names: Collection[str], report: Report) -> None:
@@ -79,20 +79,24 @@ async def date(tor: Controller) -> str:
     return await _info(tor, "consensus/valid-after")
 
 
-async def caught_up(tor: Controller, current: str, served: Collection[str] = ()) -> None:
-    """Return when `tor` has the consensus of that date, or a later one.
+async def served(cache: Controller, current: str, names: Collection[str]) -> None:
+    """Return when a directory cache has the consensus of that date (or a later one) and both
+    kinds of descriptors of all these relays.
 
-    A directory cache must also have both kinds of descriptors of the relays that it `served`:
-    a client that asks a cache in vain waits ten seconds before it asks another.
+    A client that asks a cache in vain waits ten seconds before it asks another.
     """
-    keys = [f"{kind}/name/{name}" for name in served for kind in ("md", "desc")]
-    while await date(tor) < current or not await _knows(tor, keys):  # noqa: ASYNC110 - tor's state
+    keys = [f"{kind}/name/{name}" for name in names for kind in ("md", "desc")]
+    while await date(cache) < current or not await _knows(cache, keys):  # noqa: ASYNC110 - tor's
+        await asyncio.sleep(_POLL)
+
+
+async def live(client: Controller) -> None:
+    """Return when a client has a live consensus; a saved one that still lives will do."""
+    while await _lives_for(client) <= 0:  # noqa: ASYNC110 - tor's state
         await asyncio.sleep(_POLL)
 
 
 async def _knows(tor: Controller, keys: Collection[str]) -> bool:
-    if not keys:
-        return True
     try:
         await tor.get_info(*keys)
     except TorError:
@@ -102,9 +106,10 @@ async def _knows(tor: Controller, keys: Collection[str]) -> bool:
     return True
 
 
-async def _is_live(authority: Controller) -> bool:
-    until = await _info(authority, "consensus/valid-until")
-    return bool(until) and calendar.timegm(time.strptime(until, "%Y-%m-%d %H:%M:%S")) > time.time()
+async def _lives_for(tor: Controller) -> float:
+    """Seconds until the consensus of this tor expires; negative if it has, or has none."""
+    until = await _info(tor, "consensus/valid-until")
+    return calendar.timegm(time.strptime(until, "%Y-%m-%d %H:%M:%S")) - time.time() if until else -1
 
 
 async def _published(authority: Controller) -> set[str]:

@@ -7,7 +7,9 @@ their fingerprints. Both are made by tor's own programs.
 from __future__ import annotations
 
 import asyncio
+import calendar
 import re
+import time
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from bento.errors import HostError
 from bento.testnet.layout import DIR_PORT, OR_PORT, Node
 
 _VALIDITY_MONTHS = "12"
+_RENEW_BEFORE = 30 * 86_400
+"""Seconds before the certificate's end at which new keys are made: no network runs that long."""
 _PASSPHRASE = b"test network\n"
 """tor-gencert insists on one. These keys protect nothing: they sign for loopback addresses."""
 
@@ -38,7 +42,7 @@ async def _certificate(node: Node) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     node.data.chmod(0o700)
     path = folder / "authority_certificate"
-    if not path.exists():
+    if not path.exists() or _expires(path) - time.time() < _RENEW_BEFORE:
         # -c comes last into being, so an interrupted run is started again from nothing.
         for leftover in folder.glob("authority_*"):
             leftover.unlink()
@@ -50,6 +54,12 @@ async def _certificate(node: Node) -> Path:
             "-c", str(path),
         )  # fmt: skip
     return path
+
+
+def _expires(certificate: Path) -> float:
+    """Seconds since the epoch (dir-spec 3.1)."""
+    text = _search(r"^dir-key-expires (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)$", certificate)
+    return calendar.timegm(time.strptime(text, "%Y-%m-%d %H:%M:%S"))
 
 
 async def _fingerprint(node: Node, empty_file: Path) -> str:

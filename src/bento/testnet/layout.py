@@ -160,6 +160,16 @@ class Layout:
         return (self.user, self.client, *(box.functions for box in self.boxes))
 
     @property
+    def resolv_conf(self) -> Path:
+        """The resolver file of the relays, which names `resolver`."""
+        return self.data / "resolv.conf"
+
+    @property
+    def resolver(self) -> str:
+        """An address where nothing answers: no name may be asked for outside this machine."""
+        return f"127.{self.net}.0.254"
+
+    @property
     def delayed(self) -> bool:
         return self.size.delay_ms > 0
 

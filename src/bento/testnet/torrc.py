@@ -7,7 +7,6 @@ which are not obvious. `tests/testnet/test_torrc.py` lets a real tor verify ever
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from bento.testnet.bandwidth import RATE
 from bento.testnet.layout import (
@@ -108,19 +107,16 @@ DRIVEN: Options = [
 USER: Options = [("UseMicrodescriptors", "0")]
 
 
-def torrc(
-    layout: Layout, node: Node, *, authority_line: str, resolv_conf: Path, contact: str = ""
-) -> Options:
+def torrc(layout: Layout, node: Node, *, authority_line: str, contact: str = "") -> Options:
     """All options of `node`.
 
-    `authority_line` is the value of DirAuthority; `resolv_conf` names a resolver file with
-    nothing behind it; `contact` is a box's announcement.
+    `authority_line` is the value of DirAuthority; `contact` is a box's announcement.
     """
     options = [
         *COMMON,
         ("Log", f"notice file {node.data / 'notice.log'}"),
         ("DirAuthority", authority_line),
-        *(_server(layout, node, resolv_conf) if node.role.is_server else []),
+        *(_server(layout, node) if node.role.is_server else []),
         *_OF_ROLE[node.role](node),
     ]
     if contact:
@@ -128,13 +124,13 @@ def torrc(
     return options
 
 
-def _server(layout: Layout, node: Node, resolv_conf: Path) -> Options:
+def _server(layout: Layout, node: Node) -> Options:
     return [
         *SERVER,
         ("Nickname", node.name),
         ("Address", node.address),
         ("OutboundBindAddress", node.address),
-        ("ServerDNSResolvConfFile", str(resolv_conf)),
+        ("ServerDNSResolvConfFile", str(layout.resolv_conf)),
         *_or_ports(node, delayed=layout.delayed),
     ]
 
