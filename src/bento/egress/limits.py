@@ -25,7 +25,7 @@ MAX_REQUEST = 262
 # The sentence after a failed SOCKS reply, in bytes of UTF-8, its newline included.
 MAX_REASON = 480
 
-# One read of the relay. Larger reads leave the CPU cache and gain nothing (benchmarks/egress.py).
+# Bytes of one turn of the relay: more at once gains nothing (benchmarks/egress.py).
 RELAY_BUFFER = 128 * KIB
 
 # Below this many bytes of rate allowance a connection sleeps instead of reading crumbs.

@@ -1,14 +1,16 @@
 """Moving bytes between two connected sockets, both ways, with back-pressure.
 
-One buffer serves every connection of a thread: what the receiver does not take at once is the
-only thing copied, and nothing more is read until it has gone. So an idle connection costs no
-buffer and a slow reader holds at most one. An end of stream passes on as an end of stream
-(half-close); an error passes on as a reset.
+The kernel moves them, by splice(2) through one pipe for every connection of a thread: what the
+receiver does not take at once is the only thing copied out of it, and nothing more is read until it
+has gone. So an idle connection costs no buffer and a slow reader holds at most one. An end of stream
+passes on as an end of stream (half-close); an error passes on as a reset.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import socket
 import struct
 import threading
@@ -34,11 +36,24 @@ class ByteGate(Protocol):
         """`count` bytes were read."""
 
 
-def _scratch() -> memoryview:
-    view: memoryview | None = getattr(_local, "view", None)
-    if view is None:
-        view = _local.view = memoryview(bytearray(RELAY_BUFFER))
-    return view
+class _Pipe:
+    """Empty between two uses, so that connections may share it."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Twice the buffer: it counts pages, and pieces of a stream do not fill theirs.
+        fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, 2 * RELAY_BUFFER)
+
+    def __del__(self) -> None:
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+def _shared_pipe() -> _Pipe:
+    pipe: _Pipe | None = getattr(_local, "pipe", None)
+    if pipe is None:
+        pipe = _local.pipe = _Pipe()
+    return pipe
 
 
 class Relay:
@@ -116,7 +131,7 @@ class _Way:
         self._sink = sink
         self._outwards = outwards
         self._pending = memoryview(b"")
-        self._buffer = _scratch()
+        self._pipe = _shared_pipe()
 
     def start(self, first: bytes) -> None:
         if first:
@@ -129,14 +144,14 @@ class _Way:
             self._relay.loop.add_reader(self._source, self._readable)
 
     def _readable(self) -> None:
-        relay, buffer = self._relay, self._buffer
+        relay, pipe = self._relay, self._pipe
         allowance = relay.gate.allowance()
         if allowance <= 0:
             relay.loop.remove_reader(self._source)
             relay.gate.wait(self._listen)
             return
         try:
-            count = self._source.recv_into(buffer, min(allowance, RELAY_BUFFER))
+            count = os.splice(self._source.fileno(), pipe.write_end, min(allowance, RELAY_BUFFER))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -147,7 +162,27 @@ class _Way:
             return
         relay.active_at = relay.loop.time()
         relay.gate.passed(count, self._outwards)
-        self._send(buffer[:count])
+        self._pass_on(count)
+
+    def _pass_on(self, count: int) -> None:
+        """`count` bytes from the pipe to the sink; what it does not take is kept."""
+        left, pipe = count, self._pipe
+        failed = False
+        try:
+            while left:
+                left -= os.splice(pipe.read_end, self._sink.fileno(), left)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            failed = True
+        rest = b""
+        while left:  # also after an error: the pipe is everybody's
+            rest += (piece := os.read(pipe.read_end, left))
+            left -= len(piece)
+        if failed:
+            self._relay.abort()
+        elif rest:
+            self._keep(memoryview(rest))
 
     def _send(self, data: memoryview) -> None:
         try:
@@ -161,8 +196,8 @@ class _Way:
             self._keep(data[sent:])
 
     def _keep(self, data: memoryview) -> None:
-        """Copied out of the shared buffer; reading stops until it has gone."""
-        self._pending = memoryview(bytes(data))
+        """Reading stops until it has gone."""
+        self._pending = data
         self._relay.loop.remove_reader(self._source)
         self._relay.loop.add_writer(self._sink, self._writable)
 
