@@ -71,7 +71,7 @@ def test_a_zip_without_a_main_is_told():
 
 
 def test_every_mistake_is_named_at_once():
-    text = 'memory = "lots"\ncpu = true\npids = 0\negress = "*:80"\nlifetime = "1 week"\nfoo = 1\nimage = "X"'
+    text = 'memory = "lots"\ncpu = true\npids = 0\negress = "*:80"\nlifetime = "1 week"\nfoo = 1\nimage = "X"\nspool = "64 KiB"'
     with pytest.raises(UsageError) as caught:
         Manifest.parse(text)
     for word in ("memory", "cpu", "pids", "egress", "lifetime", "foo", "image"):

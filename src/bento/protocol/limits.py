@@ -27,6 +27,9 @@ WINDOW_MAX = 64 * MIB + CHUNK_MAX
 ACK_EVERY = 256 * KIB
 """A receiver acknowledges after this many bytes: four frames, 1 small cell for each 537 full ones."""
 
+SPOOL_MIN = 2 * ACK_EVERY
+"""The smallest window: a sender must be able to send what makes its receiver acknowledge."""
+
 UPLOAD = 64 * MIB
 """The largest function a guest takes; a box's policy may offer less."""
 

@@ -162,6 +162,14 @@ def _egress(value: object) -> tuple[str, ...]:
     raise ValueError(f'egress is a list of at most {_EGRESS_RULES} rules such as "*:443"')
 
 
+def _spool(value: object) -> int:
+    size = read_size(value)
+    if size < limits.SPOOL_MIN:
+        # Below it a sender could wait for an acknowledgement that its receiver does not owe yet.
+        raise ValueError(f"a spool has at least {show_size(limits.SPOOL_MIN)}")
+    return size
+
+
 _READERS = {
     "image": _image,
     "memory": read_size,
@@ -170,5 +178,5 @@ _READERS = {
     "pids": _pids,
     "lifetime": read_time,
     "egress": _egress,
-    "spool": read_size,
+    "spool": _spool,
 }
