@@ -97,19 +97,53 @@ def test_a_call_of_another_abi_ends_the_process(candidate: int) -> None:
         assert verdict(code, candidate | X32) == KILL
 
 
-@given(st.integers(0, 64), st.integers(0, 15), st.integers(0, (1 << 28) - 1))
-def test_only_unix_and_internet_sockets_and_no_raw_ones(family: int, kind: int, flags: int) -> None:
-    fine = family in (1, 2, 10) and kind in (1, 2, 5)
+UNIX, STREAM, DGRAM, SEQPACKET, TCP, UDP = 1, 1, 2, 5, 6, 17
+SOCKETS = {(UNIX, kind, 0) for kind in (STREAM, DGRAM, SEQPACKET)} | {
+    (family, kind, protocol)
+    for family in (2, 10)
+    for kind, protocol in ((STREAM, 0), (STREAM, TCP), (DGRAM, 0), (DGRAM, UDP))
+}
+
+
+@given(
+    st.one_of(
+        st.sampled_from(sorted(SOCKETS)), st.tuples(*[st.integers(0, n) for n in (64, 15, 300)])
+    ),
+    st.integers(0, (1 << 28) - 1),
+)
+def test_only_unix_tcp_and_udp_sockets(socket: tuple[int, int, int], flags: int) -> None:
+    family, kind, protocol = socket
     for profile in PROFILES:
         code = program(profile, grouped=True)
-        found = verdict(code, number("socket"), family, kind | flags << 4)
+        found = verdict(code, number("socket"), family, kind | flags << 4, protocol)
+        assert found == ALLOW if socket in SOCKETS else errno_of(found) == errno.EPERM
+
+
+NAMESPACES = {
+    "time": 0x80,
+    "mount": 0x20000,
+    "cgroup": 0x2000000,
+    "host name": 0x4000000,
+    "ipc": 0x8000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+    "network": 0x40000000,
+}
+CHROMIUMS = {"user", "pid", "network"}
+
+
+@given(st.integers(0, (1 << 32) - 1), st.sets(st.sampled_from(sorted(NAMESPACES))))
+def test_no_fork_makes_a_namespace_but_chromiums_three(flags: int, names: set[str]) -> None:
+    flags = flags & ~sum(NAMESPACES.values()) | sum(NAMESPACES[name] for name in names)
+    for profile, fine in (("python", not names), ("browser", names <= CHROMIUMS)):
+        found = verdict(program(profile, grouped=True), number("clone"), flags)
         assert found == ALLOW if fine else errno_of(found) == errno.EPERM
 
 
-@given(st.integers(0, (1 << 64) - 1))
-def test_no_fork_makes_a_namespace(flags: int) -> None:
-    fine = not flags & 0x7E020080
-    found = verdict(program("python", grouped=True), number("clone"), flags)
+@given(st.sampled_from([1 << bit for bit in range(32)]))
+def test_a_browser_unshares_nothing_else(flag: int) -> None:
+    fine = flag == 0x200 or flag in (NAMESPACES[name] for name in CHROMIUMS)
+    found = verdict(program("browser", grouped=True), number("unshare"), flag)
     assert found == ALLOW if fine else errno_of(found) == errno.EPERM
 
 

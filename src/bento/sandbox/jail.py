@@ -20,9 +20,10 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from bento.errors import HostError, UsageError
 from bento.sandbox import cgroup, handshake, hierarchies, priority, uids
@@ -32,6 +33,8 @@ from bento.sandbox.launch import Inherited, launch
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process
 from bento.sandbox.sandbox import Sandbox
+
+T = TypeVar("T")
 
 _SOCKET_PATH_LIMIT = 107  # bytes of sun_path less its final NUL, unix(7)
 _BACKLOG = 128
@@ -43,10 +46,18 @@ class Jail:
     """Made by `build`; used up by `enter` or `demolish`."""
 
     def __init__(self, image: Image, limits: Limits) -> None:
+        priority.hurry()
         self.image = image
         self.limits = limits
         self._brief = ExitStack()  # closed once the guest is ready
         self._undo = AsyncExitStack()  # unless it never is
+        try:
+            self._hold()
+        except OSError as error:
+            self._brief.close()
+            raise HostError(f"no jail can be built: {error}") from error
+
+    def _hold(self) -> None:
         self._words = self._brief.enter_context(MemoryFile())
         self._runtime = self._brief.enter_context(MemoryFile())
         self._gate = self._brief.enter_context(Pipe())
@@ -59,18 +70,23 @@ class Jail:
     @classmethod
     async def build(cls, image: Image, limits: Limits) -> Jail:
         """Raises HostError if the machine cannot do it, with bubblewrap's last words."""
-        priority.hurry()
-        try:
-            jail = cls(image, limits)
-        except OSError as error:
-            raise HostError(f"no jail can be built: {error}") from error
-        try:
-            with jail._explained():
-                await jail._build()
-        except BaseException:
-            await jail.demolish()
-            raise
+        jail = cls(image, limits)
+        await jail._or_demolish(jail._build())
         return jail
+
+    @classmethod
+    async def build_and_enter(
+        cls, image: Image, limits: Limits, run_dir: Path, instance_id: str, guest_blob: bytes
+    ) -> Sandbox:
+        """Both at once: the gate is open from the first, so that nothing waits for us."""
+        jail = cls(image, limits)
+
+        async def both() -> Sandbox:
+            control = jail._open(run_dir / f"{instance_id}.sock", guest_blob)
+            await jail._build()
+            return await jail._ready(control, run_dir / f"{instance_id}.sock", instance_id)
+
+        return await jail._or_demolish(both())
 
     @property
     def alive(self) -> bool:
@@ -83,22 +99,25 @@ class Jail:
         `run_dir` is a folder of the box's own (mode 0700); `guest_blob` is a marshalled code object
         of /usr/bin/python3. Raises HostError with the runtime's last words; nothing is left then.
         """
-        try:
-            with self._explained():
-                sandbox = await self._enter(
-                    run_dir / f"{instance_id}.sock", instance_id, guest_blob
-                )
-        except BaseException:
-            await self.demolish()
-            raise
-        self._brief.close()
-        self._undo.pop_all()
-        return sandbox
+        path = run_dir / f"{instance_id}.sock"
+
+        async def entered() -> Sandbox:
+            return await self._ready(self._open(path, guest_blob), path, instance_id)
+
+        return await self._or_demolish(entered())
 
     async def demolish(self) -> None:
         """Ends it; nothing is left."""
         await self._undo.aclose()
         self._brief.close()
+
+    async def _or_demolish(self, work: Coroutine[None, None, T]) -> T:
+        try:
+            with self._explained():
+                return await work
+        except BaseException:
+            await self.demolish()
+            raise
 
     async def _build(self) -> None:
         if os.geteuid() == 0:
@@ -121,19 +140,27 @@ class Jail:
         if self._uid:
             self._uid.bind(pid)
 
-    async def _enter(self, path: Path, instance_id: str, guest_blob: bytes) -> Sandbox:
-        assert self._process is not None
-        self._open_way_in(path)
+    def _open(self, path: Path, guest_blob: bytes) -> socket.socket:
+        """Gives the way in its name and opens the gate; the control connection."""
+        if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+            raise UsageError(f"the socket path {path} is too long", "use a shorter folder")
+        self._way_in.bind(os.fspath(path))
+        self._undo.callback(path.unlink, missing_ok=True)
+        self._way_in.listen(_BACKLOG)
         control = handshake.connect(path)
         self._undo.callback(control.close)
         self._runtime.write(guest_blob)
         self._runtime.seal()
         self._gate.close_writer()
+        return control
+
+    async def _ready(self, control: socket.socket, path: Path, instance_id: str) -> Sandbox:
+        assert self._process is not None
         self._way_in.close()  # the sandbox alone holds it now: its end is ours to see
         async with asyncio.timeout(_READY_WITHIN):
             egress_listener = await handshake.ready(control)
         self._undo.callback(egress_listener.close)
-        return Sandbox(
+        sandbox = Sandbox(
             self.image,
             self.limits,
             instance_id,
@@ -145,13 +172,9 @@ class Jail:
             control=control,
             egress_listener=egress_listener,
         )
-
-    def _open_way_in(self, path: Path) -> None:
-        if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
-            raise UsageError(f"the socket path {path} is too long", "use a shorter folder")
-        self._way_in.bind(os.fspath(path))
-        self._undo.callback(path.unlink, missing_ok=True)
-        self._way_in.listen(_BACKLOG)
+        self._brief.close()
+        self._undo.pop_all()
+        return sandbox
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

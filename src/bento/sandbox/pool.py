@@ -171,7 +171,8 @@ class Pool:
         return await jail.enter(self._run_dir, secrets.token_hex(8), self._blob)
 
     async def _spawn(self, limits: Limits) -> Sandbox:
-        return await self._enter(await Jail.build(self.image, limits))
+        name = secrets.token_hex(8)
+        return await Jail.build_and_enter(self.image, limits, self._run_dir, name, self._blob)
 
 
 async def discard(sandbox: Sandbox) -> None:

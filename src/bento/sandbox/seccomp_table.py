@@ -80,22 +80,30 @@ _SOCKETS = _plain("""
 """)
 
 # A network namespace does not confine AF_VSOCK (it reaches the hypervisor), and AF_NETLINK,
-# AF_PACKET and AF_ALG are wide doors into the kernel: only UNIX, INET, INET6, and of these no raw
-# sockets. The type carries SOCK_CLOEXEC and SOCK_NONBLOCK in its upper bits.
+# AF_PACKET and AF_ALG are wide doors into the kernel: only UNIX, TCP and UDP; no raw sockets, no
+# SCTP, no MPTCP, no ping. The type carries SOCK_CLOEXEC and SOCK_NONBLOCK in its upper bits.
 _UNIX, _INET, _INET6 = 1, 2, 10
 _STREAM, _DGRAM, _SEQPACKET = 1, 2, 5
+_TCP, _UDP = 6, 17
+_KINDS = (
+    *((_UNIX, kind, 0) for kind in (_STREAM, _DGRAM, _SEQPACKET)),
+    *((family, _STREAM, protocol) for family in (_INET, _INET6) for protocol in (0, _TCP)),
+    *((family, _DGRAM, protocol) for family in (_INET, _INET6) for protocol in (0, _UDP)),
+)
 _SOCKET_KINDS = (
     *(
-        Rule("socket", (Where(0, family, _WORD), Where(1, kind, 0xF)))
-        for family in (_UNIX, _INET, _INET6)
-        for kind in (_STREAM, _DGRAM, _SEQPACKET)
+        Rule("socket", (Where(0, family, _WORD), Where(1, kind, 0xF), Where(2, protocol, _WORD)))
+        for family, kind, protocol in _KINDS
     ),
     Rule("socketpair", (Where(0, _UNIX, _WORD),)),
 )
 
-# CLONE_NEWTIME 0x80, NEWNS 0x20000, NEWCGROUP 0x2000000, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-_CLONE_NEW = 0x7E020080
-_CLONE = (Rule("clone", (Where(0, 0, _CLONE_NEW),)),)
+# linux/sched.h
+_NEWTIME, _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000
+_NEWUSER, _NEWPID, _NEWNET, _FS = 0x10000000, 0x20000000, 0x40000000, 0x200
+_NEW_FOR_CHROMIUM = _NEWUSER | _NEWPID | _NEWNET
+_NEW_FOR_NOBODY = _NEWTIME | _NEWNS | _NEWCGROUP | _NEWUTS | _NEWIPC
+_CLONE = (Rule("clone", (Where(0, 0, _NEW_FOR_NOBODY | _NEW_FOR_CHROMIUM),)),)
 
 # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX: no TIOCSTI, no device ever.
 _IOCTL = _values("ioctl", 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451))
@@ -138,9 +146,11 @@ _COMMON = (
 
 # Chromium's own sandbox makes user, pid and network namespaces for its renderers, drops every
 # capability, chroots into an empty folder and puts a stricter filter of its own on each of them.
-_CHROMIUM = _plain("""
-    clone unshare chroot capget capset prctl seccomp
-""")
+_CHROMIUM = (
+    *_plain("chroot capget capset prctl seccomp"),
+    Rule("clone", (Where(0, 0, _NEW_FOR_NOBODY),)),
+    Rule("unshare", (Where(0, 0, _WORD & ~(_NEW_FOR_CHROMIUM | _FS)),)),
+)
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile

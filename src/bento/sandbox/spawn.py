@@ -18,5 +18,4 @@ async def spawn(
     `run_dir` is a folder of the box's own (mode 0700); `guest_blob` is a marshalled code object of
     /usr/bin/python3. Raises HostError if the machine cannot do it, with the sandbox's last words.
     """
-    jail = await Jail.build(image, limits)
-    return await jail.enter(run_dir, instance_id, guest_blob)
+    return await Jail.build_and_enter(image, limits, run_dir, instance_id, guest_blob)
