@@ -93,9 +93,12 @@ async def test_proc_shows_the_sandbox_and_nothing_of_the_machine(browser: Sandbo
         secret for secret in secrets if re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", everything)
     ]
     assert told == []
-    sources = {line.split()[3] for line in first["mountinfo"].splitlines()}
+    # Where the machine's own root is a folder of another file system, its path is a part of them all.
+    outside = Path("/proc/self/mountinfo").read_text().splitlines()
+    root = next(line.split()[3] for line in outside if line.split()[4] == "/").rstrip("/")
+    sources = {line.split()[3].removeprefix(root) for line in first["mountinfo"].splitlines()}
     assert all(
-        re.match(r"/$|/newroot$|/usr|/etc|/null|/zero|/urandom", source) for source in sources
+        re.match(r"/?$|/newroot$|/usr|/etc|/null|/zero|/urandom", source) for source in sources
     ), sources
 
 

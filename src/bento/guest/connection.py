@@ -233,9 +233,9 @@ class SessionConnection(Connection):
         ):
             raise RemoteProtocolError("arguments are a list and a map")
         found, new = self.runtime.session(message.session, create=True)
-        self._bind(found, 0)
-        if new:
+        if new:  # before Attached, which promises that main runs
             self.runtime.invoke(found, arguments[0], arguments[1], message.text)
+        self._bind(found, 0)
 
     def _attach(self, message: session.Attach) -> None:
         self._prove(message.owner)
