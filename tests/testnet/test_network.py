@@ -111,8 +111,9 @@ def alive(processes: list[Identity]) -> list[Identity]:
     return [p for p in processes if Identity.of(p.name, p.pid) == p]
 
 
-def sockets_of(own: Own) -> list[str]:
-    lines = Path("/proc/net/unix").read_text().splitlines()
+def left_of(own: Own, table: str) -> list[str]:
+    """The lines of a kernel table that name a file of this network."""
+    lines = Path(table).read_text().splitlines()
     return [line for line in lines if str(own.home) in line or str(own.folders.run) in line]
 
 
@@ -153,7 +154,6 @@ async def test_cold_and_warm_start_and_nothing_left_by_either(bare: Own) -> None
     own = bare
     steps = []
     network = own.testnet()
-    mounts = Path("/proc/mounts").read_text()
     fingerprint = own.folders.data / "relay0/tor/fingerprint"
     seen = set()
     for _ in range(2):
@@ -164,9 +164,9 @@ async def test_cold_and_warm_start_and_nothing_left_by_either(bare: Own) -> None
         assert len(processes) == 1 + 5 + 2  # supervisor, servers, clients
         await network.down()
         assert alive(processes) == []
-        assert sockets_of(own) == []
+        assert left_of(own, "/proc/net/unix") == []
+        assert left_of(own, "/proc/mounts") == []
         assert not own.folders.run.exists()
-        assert Path("/proc/mounts").read_text() == mounts
         seen.add(fingerprint.read_text())
     assert len(seen) == 1
     # Only the cold start needed a vote; both said what they waited for.
@@ -329,7 +329,7 @@ async def test_what_a_killed_supervisor_leaves_is_ended_by_any_command(
     await command(network)  # type: ignore[misc]
     assert alive(processes) == []
     await network.down()
-    assert sockets_of(own) == []
+    assert left_of(own, "/proc/net/unix") == []
 
 
 async def test_down_ends_a_supervisor_that_hangs(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:

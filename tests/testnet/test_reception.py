@@ -83,6 +83,14 @@ async def test_a_start_that_nobody_watches_any_more_is_abandoned(host: Host) -> 
         await host.reception.abandoned.wait()
 
 
+async def test_the_first_watcher_is_waited_for(host: Host) -> None:
+    assert not await host.reception.first_watcher(0.05)
+    waiting = asyncio.create_task(host.reception.first_watcher(60))
+    _, writer = await host.ask(encode(Ask("watch")))
+    assert await waiting
+    writer.close()
+
+
 async def test_a_watcher_that_leaves_after_the_conclusion_abandons_nothing(host: Host) -> None:
     host.reception.conclude(READY)
     reader, writer = await host.ask(encode(Ask("watch")))

@@ -34,6 +34,7 @@ class Reception:
         self._conclusion: Answer | None = None
         self._news = asyncio.Event()
         self._watchers = 0
+        self._visited = asyncio.Event()
         self._over = asyncio.Event()
         self._conversations: set[asyncio.Task[None]] = set()
 
@@ -41,6 +42,15 @@ class Reception:
         """Begin to listen."""
         self._path = path
         self._server = await asyncio.start_unix_server(self._accept, path, limit=MAX_LINE)
+
+    async def first_watcher(self, patience: float) -> bool:
+        """Wait until somebody watches; False if nobody came in `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._visited.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def tell(self, step: Step) -> None:
         """Tell all watchers of a step."""
@@ -102,6 +112,7 @@ class Reception:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._watchers += 1
+        self._visited.set()
         gone = asyncio.ensure_future(reader.read())
         try:
             await self._show(writer, gone)

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 _LOCK_PATIENCE = 60.0
 """Seconds for an earlier supervisor to end its processes."""
+_FIRST_WATCHER = 20.0
+"""Seconds for whoever started us to come and watch."""
 _REAP_EVERY = 5.0  # seconds
 _TAKEN_DOWN = HostError("the test network was taken down while it started")
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -80,16 +82,18 @@ class Supervisor:
             self._cluster = Cluster(layout, self._reception.tell, self._table.put)
             await self._cluster.start()
         except BentoError as error:
-            self._fail(error)
+            await self._fail(error)
         except Exception:
             _log.exception("the start failed")
-            self._fail(HostError("the test network could not start", f"see {self._folders.log}"))
+            hint = f"see {self._folders.log}"
+            await self._fail(HostError("the test network could not start", hint))
         else:
             self._reception.conclude(self._status())
 
-    def _fail(self, error: BentoError) -> None:
+    async def _fail(self, error: BentoError) -> None:
         _log.error("%s", error)
         self._failure = error  # told when everything has ended
+        await self._reception.first_watcher(_FIRST_WATCHER)
         self._stopping.set()
 
     async def _end_everything(self) -> None:
@@ -116,7 +120,8 @@ class Supervisor:
         )
 
     async def _stop_when_abandoned(self) -> None:
-        await self._reception.abandoned.wait()
+        if await self._reception.first_watcher(_FIRST_WATCHER):
+            await self._reception.abandoned.wait()
         self._stopping.set()
 
     @contextlib.contextmanager
