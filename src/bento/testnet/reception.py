@@ -113,7 +113,7 @@ class Reception:
     ) -> None:
         self._watchers += 1
         self._visited.set()
-        gone = asyncio.ensure_future(reader.read())
+        gone = asyncio.ensure_future(_end_of(reader))
         try:
             await self._show(writer, gone)
         finally:
@@ -122,7 +122,7 @@ class Reception:
             if not self._watchers and self._conclusion is None:
                 self.abandoned.set()
 
-    async def _show(self, writer: asyncio.StreamWriter, gone: asyncio.Future[bytes]) -> None:
+    async def _show(self, writer: asyncio.StreamWriter, gone: asyncio.Future[None]) -> None:
         told: dict[str, Answer] = {}
         while not gone.done():
             news = asyncio.ensure_future(self._news.wait())
@@ -139,3 +139,9 @@ class Reception:
             news.cancel()
 
     _ANSWERS = {"status": _answer_status, "watch": _answer_watch, "down": _answer_down}
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(MAX_LINE):
+            pass  # a watcher has nothing more to say
