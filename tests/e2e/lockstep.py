@@ -22,6 +22,20 @@ class Lockstep:
         self._last = 0.0
         self._tasks = set()
 
+    def arm(self):
+        self.flights, self.armed = 0, True
+
+    def disarm(self):
+        """What is held leaves at once, before anything that comes later."""
+        self.armed = False
+        for way in self._held:
+            self._release(way)
+
+    def _release(self, way):
+        for sink, data in self._held[way]:
+            sink.write(data)
+        self._held[way].clear()
+
     @contextlib.asynccontextmanager
     async def running(self):
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
@@ -70,8 +84,6 @@ class Lockstep:
             if self._held[way] and loop.time() - self._last > SILENCE:
                 if way == "out":
                     self.flights += 1
-                for sink, data in self._held[way]:
-                    sink.write(data)
-                self._held[way].clear()
+                self._release(way)
                 self._last = loop.time()
                 way = "in" if way == "out" else "out"

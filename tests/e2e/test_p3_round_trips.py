@@ -58,19 +58,17 @@ async def test_p3_two_round_trips_for_a_new_function_and_one_for_an_old_one(netw
     lockstep = Lockstep()
     async with user_behind(lockstep, network, tmp_path) as user, await user.box("box0") as box:
         await asyncio.sleep(1)  # cells of the bootstrap pass before the count begins
-        lockstep.armed = True
+        lockstep.arm()
         instance, session = await box.run(HELLO)
         await first_byte(session)
         new = lockstep.flights
-        lockstep.armed = False
-        await asyncio.sleep(1)
+        lockstep.disarm()
         await session.read()
-        lockstep.flights, lockstep.armed = 0, True
+        lockstep.arm()
         session = await instance.invoke()
         await first_byte(session)
         old = lockstep.flights
-        lockstep.armed = False
-        await asyncio.sleep(1)
+        lockstep.disarm()
         await session.read()
         await instance.shutdown()
     assert (new, old) == (2, 1)
