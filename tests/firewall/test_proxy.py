@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.firewall.fake_tor import FakeTor
 from tests.firewall.kit import KEY, RELAYS, SETTINGS, STRANGER, settings
+from tests.waiting import until
 
 from bento.errors import TorError
 from bento.firewall import Firewall, Report, limits
@@ -47,12 +47,6 @@ class Guest:
     async def hang_up(self) -> Report:
         self.writer.close()
         return await self.serving
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def opened(tor: FakeTor) -> Firewall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -50,6 +51,9 @@ async def record(folder: Path) -> AsyncIterator[Record]:
     fields = json.loads(output)
     record = Record(**{**fields, "limits": Limits(**fields["limits"])})
     yield record
+    with contextlib.suppress(ProcessLookupError):
+        if process.start_time(record.pid) == record.started:  # the test failed
+            await process.Process(record.pid).end()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/bento/{record.group}"))
 
 

@@ -46,6 +46,12 @@ def unbound() -> socket.socket:
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
+def deaf() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.bind(("127.0.0.1", 0))
+    return made
+
+
 def datagram() -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.bind(("127.0.0.1", 0))
@@ -56,13 +62,14 @@ def datagram() -> socket.socket:
     "make",
     [
         unbound,
+        deaf,
         datagram,
         lambda: listener("::1", socket.AF_INET6),
         lambda: listener("0.0.0.0"),
         lambda: socket.socketpair()[0],
         partial(open, "/dev/null"),
     ],
-    ids=["not listening", "datagrams", "IPv6", "any address", "a pair", "a file"],
+    ids=["not bound", "not listening", "datagrams", "IPv6", "any address", "a pair", "a file"],
 )
 async def test_any_other_descriptor_is_refused_and_closed(
     pair: tuple[socket.socket, socket.socket], make: object

@@ -155,6 +155,17 @@ async def test_a_descriptor_of_ours_is_not_inherited_even_if_it_is_inheritable(
         os.close(reader)
 
 
+async def test_signals_are_as_any_program_expects_them(sandbox: Sandbox) -> None:
+    """What its starter ignored would stay ignored: then no child could be waited for."""
+    code = """
+        import signal
+        numbers = signal.valid_signals()
+        ignored = [int(n) for n in numbers if signal.getsignal(n) is signal.SIG_IGN]
+        result = (ignored, signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """
+    assert await run(sandbox, code) == ([13, 25], set())  # SIGPIPE, SIGXFSZ: Python's own habit
+
+
 # -- who it is --------------------------------------------------------------------------------------
 
 

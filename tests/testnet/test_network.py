@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from bento.errors import HostError, UsageError
 from bento.testnet import Size, Status, Testnet, find
@@ -93,12 +94,6 @@ def saved_state(home: Path, size: Size) -> Path:
     asyncio.run(network.up(owner=os.getpid()))
     asyncio.run(network.down())
     return home
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(120):  # a hang guard, no promise
-        while not true():
-            await asyncio.sleep(0.05)
 
 
 async def until_ready(network: Testnet) -> None:
@@ -325,7 +320,9 @@ async def test_what_a_killed_supervisor_leaves_is_ended_by_any_command(
     network = own.testnet()
     await network.up(owner=os.getpid())
     processes = own.processes()
-    os.kill(own.process("supervisor").pid, signal.SIGKILL)
+    supervisor = own.process("supervisor")
+    os.kill(supervisor.pid, signal.SIGKILL)
+    await until(lambda: alive([supervisor]) == [])
     await command(network)  # type: ignore[misc]
     assert alive(processes) == []
     await network.down()

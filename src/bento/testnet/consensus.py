@@ -50,9 +50,19 @@ def _vote_at(when: float) -> tuple[str, str]:
     return "TestingV3AuthVotingStartOffset", str(int(when) % VOTING_INTERVAL)
 
 
+def suffices(consensus: str, names: Collection[str]) -> bool:
+    """Whether this document lists all relays of these names and lives on until the next vote."""
+    until = re.search(r"^valid-until (\S+ \S+)$", consensus, re.MULTILINE)
+    return (
+        until is not None
+        and _names(consensus).issuperset(names)
+        and _seconds_until(until[1]) > VOTING_INTERVAL
+    )
+
+
 async def is_agreed(authority: Controller, names: Collection[str]) -> bool:
-    """Whether a consensus lists all relays of these names, and lives on until the next vote."""
-    listed = set(re.findall(r"^r (\S+) ", await _info(authority, "ns/all"), re.MULTILINE))
+    """The same of the consensus that the authority has."""
+    listed = _names(await _info(authority, "ns/all"))
     return listed.issuperset(names) and await _lives_for(authority) > VOTING_INTERVAL
 
 
@@ -109,7 +119,16 @@ async def _knows(tor: Controller, keys: Collection[str]) -> bool:
 async def _lives_for(tor: Controller) -> float:
     """Seconds until the consensus of this tor expires; negative if it has, or has none."""
     until = await _info(tor, "consensus/valid-until")
-    return calendar.timegm(time.strptime(until, "%Y-%m-%d %H:%M:%S")) - time.time() if until else -1
+    return _seconds_until(until) if until else -1
+
+
+def _seconds_until(date: str) -> float:
+    return calendar.timegm(time.strptime(date, "%Y-%m-%d %H:%M:%S")) - time.time()
+
+
+def _names(entries: str) -> set[str]:
+    """The nicknames in a list of relays (dir-spec 3.4.1)."""
+    return set(re.findall(r"^r (\S+) ", entries, re.MULTILINE))
 
 
 async def _published(authority: Controller) -> set[str]:

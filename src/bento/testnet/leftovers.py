@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bento.testnet.folders import Folders
-from bento.testnet.processes import Table, end, socket_holders
+from bento.testnet.processes import BRIEF_GRACE, Table, end, socket_holders
 
 
 async def clear(folders: Folders) -> list[str]:
@@ -13,6 +13,6 @@ async def clear(folders: Folders) -> list[str]:
     folders.require_own_run()
     # First those that we started: a bentod that is asked to stop ends its instances itself.
     ended = await end(Table.read(folders.processes))
-    ended += await end(socket_holders(folders.run))
+    ended += await end(socket_holders(folders.run), BRIEF_GRACE)
     folders.remove_run()
     return ended

@@ -30,6 +30,8 @@ from bento.testnet.processes import Table, end, ended
 
 _PROMPT = 10.0
 """Seconds for an answer that a supervisor gives at once."""
+_BRIEFLY = 1.0
+"""Seconds in which a supervisor that was killed is gone."""
 _DOWN_PATIENCE = 60.0
 """Seconds for a supervisor to end all processes, before it is ended itself."""
 _LOCK_PATIENCE = 60.0
@@ -211,7 +213,7 @@ class Testnet:
 
     async def _clear_if_unsupervised(self) -> None:
         try:
-            async with self._folders.locked("supervisor.lock", patience=0):
+            async with self._folders.locked("supervisor.lock", _BRIEFLY):
                 await clear(self._folders)
         except HostError:
             return  # one is about to answer, or about to end

@@ -18,8 +18,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_GRACE = 10.0
+GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL: a bentod ends its instances meanwhile."""
+BRIEF_GRACE = 1.0
+"""The same for what has nothing to tidy up, as the instances of a bentod that is gone."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Table:
         new.replace(self._path)
 
 
-async def end(processes: Iterable[Identity], grace: float = _GRACE) -> list[str]:
+async def end(processes: Iterable[Identity], grace: float = GRACE) -> list[str]:
     """End those that are still the same processes: SIGTERM, then SIGKILL after `grace` seconds.
 
     Returns the names of those that had to be ended.
@@ -79,6 +81,7 @@ async def end(processes: Iterable[Identity], grace: float = _GRACE) -> list[str]
             for _, fd in alive:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(fd, number)
+                    signal.pidfd_send_signal(fd, signal.SIGCONT)  # a stopped one hears nothing
             if await _all_exited([fd for _, fd in alive], patience):
                 break
         return [process.name for process, _ in alive]

@@ -2,7 +2,8 @@
 
 Keys and identities are kept for ever. Directory documents (consensus, descriptors) and guards
 are kept only as long as the network has the same members at the same addresses: an authority
-that remembers a relay which is no more would go on listing it.
+that remembers a relay which is no more would go on listing it. And a consensus is kept only if
+it will do without a vote: relays that hold a live one look for its successor minutes later.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
+from bento.testnet import consensus
 from bento.testnet.layout import Layout
 
 _FORMAT = 1
@@ -19,6 +21,8 @@ _FORMAT = 1
 _KEPT = frozenset({"keys", "fingerprint"})
 """What is not forgotten of a tor's data directory."""
 
+_CONSENSUSES = ("cached-consensus", "cached-microdesc-consensus")
+
 
 def last_net(data: Path) -> int | None:
     """The net number of the last run, the best one for the next."""
@@ -26,22 +30,32 @@ def last_net(data: Path) -> int | None:
     return net if isinstance(net, int) else None
 
 
-def prepare(layout: Layout) -> bool:
-    """Forget what does not fit `layout`; returns whether the start is warm."""
+def prepare(layout: Layout) -> None:
+    """Forget what does not fit `layout`, or not any more."""
     now = {
         "format": _FORMAT,
         "net": layout.net,
         "relays": layout.size.relays,
         "boxes": layout.size.boxes,
     }
-    if _load(layout.data) == now:
-        return True
-    for node in layout.data.glob("*/tor"):
-        _forget(node)
-    for functions in layout.data.glob("*/functions"):
-        _forget(functions)
-    _path(layout.data).write_text(json.dumps(now))
-    return False
+    data_directories = [*layout.data.glob("*/tor"), *layout.data.glob("*/functions")]
+    if _load(layout.data) != now:
+        for each in data_directories:
+            _forget(each)
+        _path(layout.data).write_text(json.dumps(now))
+    elif not _will_do(layout):
+        for each in data_directories:
+            for name in _CONSENSUSES:
+                (each / name).unlink(missing_ok=True)
+
+
+def _will_do(layout: Layout) -> bool:
+    """Whether the authority's saved consensus needs no successor at once."""
+    try:
+        text = (layout.authority.data / _CONSENSUSES[0]).read_text(errors="replace")
+    except OSError:
+        return False
+    return consensus.suffices(text, [node.name for node in layout.servers])
 
 
 def _forget(data_directory: Path) -> None:

@@ -28,7 +28,7 @@ from bento.testnet.folders import Folders
 from bento.testnet.layout import Layout, Size
 from bento.testnet.leftovers import clear
 from bento.testnet.messages import Answer, Failure, Status
-from bento.testnet.processes import Table, descendants, end, reap_adopted, reap_all
+from bento.testnet.processes import BRIEF_GRACE, Table, descendants, end, reap_adopted, reap_all
 from bento.testnet.reception import Reception
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Supervisor:
         # What our children started and did not end: we adopted it (see `main`).
         while left := descendants(os.getpid()):
             _log.warning("ending what nobody ended: %s", ", ".join(each.name for each in left))
-            await end(left)
+            await end(left, BRIEF_GRACE)
         reap_all()
         self._folders.remove_run()
         if self._claim is not None:
