@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import ipaddress
 import itertools
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bento.errors import TorError
+from bento.safelog import Event, log
 from bento.tor.controller import Controller
 from bento.tor.exit_policy import ExitPolicy
 from bento.tor.onion_service import add_onion
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from bento.box.config import OnionEntrance
     from bento.tor.onion_service import OnionKey
-
-log = logging.getLogger(__name__)
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _RETRY_SECONDS = 0.5
@@ -94,12 +92,12 @@ class Beside:
         while True:
             assert self._controller is not None
             await asyncio.wait([self._controller.closed])
-            log.warning("the relay's tor went away; waiting for it")
+            log(Event.TOR_LOST)
             while self._controller.closed.done():
                 await asyncio.sleep(_RETRY_SECONDS)
                 with contextlib.suppress(TorError):
                     await self._connect()
-            log.warning("the relay's tor is back")
+            log(Event.TOR_BACK)
 
 
 async def _facts(controller: Controller) -> RelayFacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,10 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.offer import make_offer
 from bento.box.sandboxes import Sandboxes
+from bento.safelog import Event, log
 
 if TYPE_CHECKING:
     from bento.box.config import Config
-
-log = logging.getLogger(__name__)
 
 
 async def serve(config: Config) -> None:
@@ -35,9 +33,9 @@ async def serve(config: Config) -> None:
         ready = config.run / "ready"
         ready.touch()
         stack.callback(ready.unlink, missing_ok=True)
-        log.info("the box is open")
+        log(Event.OPEN)
         await stop.wait()
-        log.info("the box closes")
+        log(Event.CLOSING)
 
 
 async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:

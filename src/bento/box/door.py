@@ -28,6 +28,7 @@ from bento.protocol.door import (
     Shutdown,
 )
 from bento.protocol.manifest import Manifest
+from bento.safelog import Event, Fault, log
 
 if TYPE_CHECKING:
     from bento.box.instances import Instance, Instances
@@ -138,6 +139,7 @@ class Door:
             guest = await self._instances.connect(grant.instance)
         except HostError as error:
             # What is wrong with this machine is its operator's to know.
+            log(Event.SANDBOX_FAILED, fault=Fault.of(error))
             raise BoxError("the box cannot start a sandbox now", "try another box") from error
         answer = Created(grant.invocation, grant.shutdown, grant.instance.expires)
         return grant.instance, guest, answer

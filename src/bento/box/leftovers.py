@@ -7,15 +7,13 @@ the function, its tokens or its client.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
+from bento.safelog import Event, log
 from bento.sandbox.process import Process, start_time
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 _SUFFIX = ".running"
 
@@ -31,6 +29,7 @@ def forget(run: Path, name: str) -> None:
 
 async def sweep(run: Path) -> None:
     """Ends what an earlier bentod left running, and removes its sockets."""
+    ended = 0
     for path in run.glob("*" + _SUFFIX):
         with contextlib.suppress(ProcessLookupError, ValueError):
             pid, started = map(int, path.read_text().split())
@@ -38,8 +37,10 @@ async def sweep(run: Path) -> None:
                 process = Process(pid)
                 process.kill()
                 await process.exited
-                log.warning("ended a sandbox that an earlier bentod left running")
+                ended += 1
         path.unlink()
+    if ended:
+        log(Event.LEFTOVERS_ENDED, count=ended)
     for path in run.glob("*.sock"):
         path.unlink()
     (run / "ready").unlink(missing_ok=True)

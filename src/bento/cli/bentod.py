@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from bento.errors import BentoError
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bentod", description="A Bento box beside a Tor relay.")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument(
+        "--debug", action="store_true", help="show tracebacks, texts and all: for a box nobody uses"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve until SIGTERM")
     run.add_argument("--config", type=Path, required=True, help="the box's TOML file")
@@ -29,13 +30,9 @@ def _run(args: argparse.Namespace) -> int:
 
     from bento.box.config import load
     from bento.box.daemon import serve
+    from bento.safelog import take_over
 
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M",  # coarse on purpose: a log is no timeline of anybody's visits
-    )
+    take_over(tracebacks=args.debug)
     asyncio.run(serve(load(args.config)))
     return 0
 
