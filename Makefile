@@ -3,7 +3,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := packaging/debian-packages.txt
 
-.PHONY: setup demo check test campaign bench lock clean
+.PHONY: setup demo check test campaign vm bench lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -30,6 +30,12 @@ test: setup
 # The full counts of every promise; ONLY=R7 runs one.
 campaign: setup
 	$(BIN)/python -m pytest -m campaign $(if $(ONLY),-k "$(ONLY)")
+
+# The sandbox's tests on Debian's own kernel with control groups of version 2 alone, under qemu
+# without acceleration: two minutes.
+vm: setup
+	packaging/install-debian packaging/debian-packages-vm.txt
+	$(BIN)/python -m tests.vm
 
 # Each figure as one JSON line; ONLY=P1 runs one.
 bench: setup
