@@ -147,7 +147,7 @@ async def test_a_detached_function_is_held_back_by_its_spool(local):
                 sent += 65536
         def count(): return sent
         """,
-        'spool = "512 KiB"',
+        'spool = "1 MiB"',
     )
     source += b"\n_main = main\ndef main(api, what='go'):\n if what == 'go': return _main(api)\n return str(sent)\n"
     instance = await local.box.install(source)
@@ -156,7 +156,7 @@ async def test_a_detached_function_is_held_back_by_its_spool(local):
     await session.detach()
     await asyncio.sleep(0.5)
     sent = int(await answer(await instance.invoke("count")))
-    assert 0 < sent <= (512 << 10) + 65536
+    assert 0 < sent <= (1 << 20) + 65536
     again = await local.box.attach(session.name, 0)
     assert len(await again.read()) == 6553600
 
@@ -358,11 +358,11 @@ async def test_sessions_are_bounded(local):
 
 
 async def test_the_smallest_spool_does_not_stall(local):
-    source = b'# /// bento\n# spool = "512 KiB"\n# ///\ndef main(api):\n for _ in range(99): api.send(bytes(50001))'
+    source = b'# /// bento\n# spool = "1 MiB"\n# ///\ndef main(api):\n for _ in range(99): api.send(bytes(50001))'
     _, session = await local.box.run(source)
     assert len(await session.read()) == 99 * 50001
 
 
 async def test_a_spool_below_what_makes_a_client_acknowledge_is_refused(local):
-    with pytest.raises(UsageError, match="at least 512 KiB"):
+    with pytest.raises(UsageError, match="at least 1 MiB"):
         await local.box.run(b'# /// bento\n# spool = "64 KiB"\n# ///\ndef main(api): pass')
