@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from bento.box.beside import RelayFacts
-from bento.box.config import Capacity, CircuitEntrance, Config, Egress, Entrance, Tor
+from bento.box.conclaves import Conclaves
+from bento.box.config import Capacity, CircuitEntrance, Conclave, Config, Egress, Entrance, Tor
 from bento.box.door import Door
 from bento.box.entrance import Entrance as Listener
 from bento.box.guard import Guard
@@ -36,9 +37,16 @@ class LocalBox:
         stack.callback(self.guard.close)
         stack.push_async_callback(self.sandboxes.close)
         await self.sandboxes.start()
-        offer = make_offer(self.config, self.identity, self.sandboxes.enforcement)
+        self.conclaves = Conclaves.of(self.config, self.identity)
+        offer = make_offer(
+            self.config, self.identity, self.sandboxes.enforcement, self.conclaves.kinds
+        )
         self.instances = Instances(
-            self.config.run, offer.policy.instances, self.sandboxes.take, self.guard.proxy
+            self.config.run,
+            offer.policy.instances,
+            self.sandboxes.take,
+            self.guard.proxy,
+            self.conclaves,
         )
         stack.push_async_callback(self.instances.close)
         self.door = Door(offer, self.instances)
@@ -52,7 +60,7 @@ class LocalBox:
 
 
 @contextlib.asynccontextmanager
-async def local_box(**capacity):
+async def local_box(*, attester="none", **capacity):
     """A box with the given capacity, gone without a trace afterwards."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
     # Short: a unix socket's path has at most 107 bytes.
@@ -67,6 +75,7 @@ async def local_box(**capacity):
             entrance=Entrance(circuit=CircuitEntrance()),
             egress=Egress(via="direct", test_web="127.80.0.0/16"),
             capacity=Capacity(**capacity),
+            conclave=Conclave(attester=attester),
         )
         async with contextlib.AsyncExitStack() as stack:
             local = LocalBox(config)

@@ -38,12 +38,13 @@ __all__ = [
     "connect",
     "network",
     "run",
+    "trust",
 ]
 
 
 def __getattr__(name: str) -> object:
     # Late, so that `bento --help` does not pay for asyncio and the Tor client.
-    if name in ("connect", "network", "run"):
+    if name in ("connect", "network", "run", "trust"):
         from bento import face
 
         return getattr(face, name)

@@ -1,4 +1,4 @@
-"""The public functions: `network`, `connect`, and `run` for code without `async`.
+"""The public functions: `network`, `connect`, `trust`, and `run` for code without `async`.
 
 They find the private test network by themselves while it is up; otherwise they start a tor of the
 user's own. Where a route goes is said through `progress`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bento.client.network import Network, TorEndpoints
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from bento.client.box import Box
+    from bento.client.conclave import Trust
+    from bento.conclave.trust import Verdict
 
 
 @contextlib.asynccontextmanager
@@ -28,6 +31,30 @@ async def network(*, progress: Callable[[str], None] | None = None) -> AsyncIter
     cache = testnet.run / "boxes.json" if testnet is not None else None
     async with await Network.open(endpoints, cache=cache, progress=progress) as opened:
         yield opened
+
+
+def trust(
+    policy: Path | None = None,
+    *,
+    allow_emulated: bool = False,
+    tell: Callable[[Verdict], None] = lambda verdict: None,
+) -> Trust:
+    """What is accepted as a conclave: the trust policy in the file `policy`, or the default one.
+
+    `allow_emulated` accepts emulated conclaves too, which protect nothing: those under the root that
+    the policy names, or else under the private network's while it is up. `tell` is called with each
+    accepting verdict before anything is uploaded. Raises HostError, UsageError."""
+    from bento.client.conclave import Trust
+    from bento.conclave.trust import TrustPolicy, load_policy
+    from bento.testnet import find
+
+    chosen = load_policy(policy) if policy else TrustPolicy()
+    if allow_emulated:
+        chosen = chosen.allowing_emulated()
+        testnet = None if chosen.emulated_root else find()
+        if testnet is not None:
+            chosen = chosen.override(emulated_root=str(testnet.emulated_root))
+    return Trust(chosen, chosen.roots(policy.parent if policy else Path()), tell)
 
 
 @contextlib.asynccontextmanager
@@ -47,13 +74,16 @@ def run(
     *args: Any,
     box: str | None = None,
     on_log: Callable[[str], None] | None = None,
+    trust: Trust | None = None,
     **kwargs: Any,
 ) -> bytes:
-    """Without `async`: installs `upload`, calls its main, returns the whole answer, shuts it down."""
+    """Without `async`: installs `upload`, calls its main, returns the whole answer, shuts it down.
+
+    With `trust`, in a conclave."""
 
     async def once() -> bytes:
         async with connect(box) as found:
-            instance, session = await found.run(upload, *args, on_log=on_log, **kwargs)
+            instance, session = await found.run(upload, *args, on_log=on_log, trust=trust, **kwargs)
             try:
                 await session.close_input()
                 return await session.read()

@@ -19,7 +19,7 @@ def box(tmp_path: Path) -> Box:
 
 def test_bentod_reads_what_was_written(tmp_path: Path) -> None:
     made = box(tmp_path)
-    prepare(made)
+    prepare(made, made.config.parent / "emulated")
     config = load(made.config)
     assert (config.name, config.state, config.run) == ("box1", made.state, made.run)
     assert config.entrance.circuit is not None
@@ -31,7 +31,7 @@ def test_bentod_reads_what_was_written(tmp_path: Path) -> None:
 
 def test_the_relay_announces_the_box_s_own_keys(tmp_path: Path) -> None:
     made = box(tmp_path)
-    prepared = prepare(made)
+    prepared = prepare(made, made.config.parent / "emulated")
     identity = load_or_create(made.state)
     announced = Announcement.parse(prepared.contact)
     assert announced is not None
@@ -42,4 +42,6 @@ def test_the_relay_announces_the_box_s_own_keys(tmp_path: Path) -> None:
 
 def test_a_box_is_the_same_box_after_another_start(tmp_path: Path) -> None:
     made = box(tmp_path)
-    assert prepare(made) == prepare(made)
+    assert prepare(made, made.config.parent / "emulated") == prepare(
+        made, made.config.parent / "emulated"
+    )

@@ -11,6 +11,7 @@ from bento.errors import UsageError
 from bento.protocol.manifest import read_size, read_time
 
 MIB = 1 << 20
+ATTESTERS = ("none", "emulated", "tsm", "tpm")
 
 
 class CircuitEntrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +64,20 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spool: str = "16 MiB"
 
 
+class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether functions may run in conclaves here, and who speaks for the platform.
+
+    `attester`: "none"; "emulated" (no protection: for trying and testing); "tsm" (this whole machine is
+    a TDX or SNP guest); "tpm" (says what booted). The folders are made when absent."""
+
+    attester: str = "none"
+    pool: int = 1  # ready conclaves: each holds about 30 MiB
+    platform: str = ""  # emulated: where its keys are; default: `emulated` in the box's state
+    tpm_key: str = ""  # tpm: a handle or a context file of tpm2-tools
+    collateral: str = ""  # vendors' statements to staple; default: `collateral` in the box's state
+    libraries: str = ""  # where the guest's libraries are copied to; everyone must be able to enter
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One box. `state` keeps its identity, `run` its sockets."""
 
@@ -73,6 +88,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entrance: Entrance
     egress: Egress = Egress()
     capacity: Capacity = Capacity()
+    conclave: Conclave = Conclave()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What the box offers: conclaves follow from having an attester."""
+        conclaves = ("python-conclave",) if self.conclave.attester != "none" else ()
+        return (*self.capacity.images, *conclaves)
 
 
 def load(path: Path) -> Config:
@@ -98,6 +120,10 @@ def _check(config: Config) -> None:
         raise ValueError('egress.via is "direct", "tor" or "none"')
     if config.egress.via == "tor" and not config.tor.functions_socks:
         raise ValueError('egress.via = "tor" needs tor.functions_socks')
+    if config.conclave.attester not in ATTESTERS:
+        raise ValueError(f"conclave.attester is one of {', '.join(ATTESTERS)}")
+    if config.conclave.attester == "tpm" and not config.conclave.tpm_key:
+        raise ValueError('conclave.attester = "tpm" needs conclave.tpm_key')
     if config.entrance.circuit is None and config.entrance.onion is None:
         raise ValueError("a box needs an entrance: [entrance.circuit] or [entrance.onion]")
     if config.entrance.circuit is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bento.box import leftovers
 from bento.box.beside import Beside
+from bento.box.conclaves import Conclaves
 from bento.box.door import Door
 from bento.box.entrance import Entrance
 from bento.box.guard import Guard
@@ -47,8 +48,11 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     sandboxes = Sandboxes(config)
     stack.push_async_callback(sandboxes.close)
     await sandboxes.start()
-    offer = make_offer(config, identity, sandboxes.enforcement)
-    instances = Instances(config.run, offer.policy.instances, sandboxes.take, guard.proxy)
+    conclaves = Conclaves.of(config, identity)
+    offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
+    instances = Instances(
+        config.run, offer.policy.instances, sandboxes.take, guard.proxy, conclaves
+    )
     stack.push_async_callback(instances.close)
     door = Door(offer, instances)
     stack.push_async_callback(door.close)

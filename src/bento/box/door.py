@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bento.box.admission import admit
 from bento.box.terms import Terms
 from bento.errors import BentoError, BoxError, HostError
+from bento.protocol.conclave import terms_hash
 from bento.protocol.door import (
     BoxDoor,
     Create,
@@ -133,7 +134,13 @@ class Door:
     async def _create(self, request: Create) -> tuple[Instance, socket.socket, Created]:
         policy = self._offer.policy
         manifest = Manifest.parse(request.manifest)
-        terms = Terms(manifest, admit(manifest, policy), request.function, policy.upload)
+        terms = Terms(
+            manifest,
+            admit(manifest, policy),
+            request.function,
+            policy.upload,
+            terms_hash(request.manifest, request.function),
+        )
         try:
             grant = await self._instances.create(terms)
             guest = await self._instances.connect(grant.instance)

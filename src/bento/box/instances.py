@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from bento.box.conclaves import Conclaves
     from bento.box.terms import Terms
     from bento.egress.proxy import EgressProxy
     from bento.sandbox import Sandbox
@@ -67,7 +68,8 @@ class Grant:
 
 
 class Instances:
-    """The table. `take` gives a started-up sandbox for terms, `guard` an egress proxy serving it."""
+    """The table. `take` gives a started-up sandbox for terms, `guard` an egress proxy serving it,
+    `conclaves` answers those that are one."""
 
     def __init__(
         self,
@@ -75,11 +77,13 @@ class Instances:
         capacity: int,
         take: Callable[[Terms], Awaitable[Sandbox]],
         guard: Callable[[str, Terms], EgressProxy],
+        conclaves: Conclaves,
     ) -> None:
         self._run = run
         self.capacity = capacity
         self._take = take
         self._guard = guard
+        self._conclaves = conclaves
         self._creating = 0
         self._by_invocation: dict[bytes, Instance] = {}
         self._by_shutdown: dict[bytes, Instance] = {}
@@ -119,7 +123,9 @@ class Instances:
         proxy = self._guard(name, terms)
         assert sandbox.egress_listener is not None
         await proxy.serve(sandbox.egress_listener)
-        await asyncio.get_running_loop().sock_sendall(sandbox.control, terms.start(expires))
+        start = self._conclaves.bound(terms) + terms.start(expires)
+        await asyncio.get_running_loop().sock_sendall(sandbox.control, start)
+        self._conclaves.attend(sandbox)
         invocation, invocation_hash = new_token()
         shutdown, shutdown_hash = new_token()
         instance = Instance(name, terms, sandbox, proxy, expires, invocation_hash, shutdown_hash)
@@ -153,6 +159,7 @@ class Instances:
             relay.abort()
         await instance.proxy.close()
         await instance.sandbox.kill()
+        await self._conclaves.leave(instance.sandbox)
         instance.sandbox.close()
         leftovers.forget(self._run, instance.name)
 

@@ -23,11 +23,14 @@ class Offer:
     public_key: bytes
 
 
-def make_offer(config: Config, identity: Identity, enforcement: str) -> Offer:
-    """`enforcement` says how limits are kept here: "cgroup" or "rlimit"."""
+def make_offer(
+    config: Config, identity: Identity, enforcement: str, attestation: tuple[str, ...] = ()
+) -> Offer:
+    """`enforcement` says how limits are kept here: "cgroup" or "rlimit"; `attestation` names the
+    kinds of evidence that conclaves here have."""
     capacity, egress = config.capacity, config.egress
     policy = Policy(
-        images=capacity.images,
+        images=config.images,
         memory=read_size(capacity.memory),
         cpu=capacity.cpu,
         disk=read_size(capacity.disk),
@@ -39,6 +42,7 @@ def make_offer(config: Config, identity: Identity, enforcement: str) -> Offer:
         egress=egress.rules if egress.via != "none" else (),
         egress_via=egress.via,
         enforcement=enforcement,
+        attestation=attestation,
     )
     document = policy.document()
     return Offer(policy, document, sign(document, identity.signing_key), identity.public_key)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from bento.box import attester
 from bento.errors import BoxError
 from bento.guest import blob
+from bento.protocol.conclave import is_conclave
 from bento.sandbox import Limits, Pool, image_named
 from bento.sandbox.pool import discard
 
@@ -16,26 +18,26 @@ if TYPE_CHECKING:
     from bento.sandbox import Sandbox
 
 
+def _pool(name: str, config: Config) -> Pool:
+    if is_conclave(name):
+        image, size = attester.image(name, config), config.conclave.pool
+        return Pool(image, size, run_dir=config.run, guest_blob=blob.build(attester.guest()))
+    size = config.capacity.pool
+    return Pool(image_named(name), size, run_dir=config.run, guest_blob=blob.build())
+
+
 class Sandboxes:
     """One pool an image."""
 
     def __init__(self, config: Config) -> None:
-        self._pools = {
-            name: Pool(
-                image_named(name),
-                config.capacity.pool,
-                run_dir=config.run,
-                guest_blob=blob.build(),
-            )
-            for name in config.capacity.images
-        }
+        self._pools = {name: _pool(name, config) for name in config.images}
         self.enforcement = "rlimit"
 
     async def start(self) -> None:
         """Proves that a sandbox of each image starts here, and learns how limits are kept.
 
         Raises HostError with the reason when one does not."""
-        first = [await pool.take() for pool in self._pools.values()]
+        first = await asyncio.gather(*(pool.take() for pool in self._pools.values()))
         if all(sandbox.level == "cgroup" for sandbox in first):
             self.enforcement = "cgroup"
         await asyncio.gather(*map(discard, first))
@@ -48,10 +50,11 @@ class Sandboxes:
         pool = self._pools.get(manifest.image)
         if pool is None:
             raise BoxError("the box does not offer this image", "choose another box")
-        usual = image_named(manifest.image).limits
+        image = image_named(manifest.image)
+        usual = image.limits
         return await pool.take(
             Limits(
-                memory=manifest.memory,
+                memory=manifest.memory + image.overhead,
                 pids=manifest.pids,
                 cpu=manifest.cpu,
                 disk=manifest.disk,

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Terms:
-    """`function` is the SHA-256 its code must have, `upload` the most bytes it may have."""
+    """`function` is the SHA-256 its code must have, `upload` the most bytes it may have; `bound` is
+    what a conclave's evidence says of all this (protocol.conclave.terms_hash)."""
 
     manifest: Manifest
     egress: EgressRules
     function: bytes
     upload: int
+    bound: bytes = b""
 
     def start(self, expires: int) -> bytes:
         """The frame that starts a guest under these terms."""

@@ -79,7 +79,9 @@ async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack,
 
     progress = None if args.json else say
     async with connect(args.box, entrance=args.entrance, progress=progress) as box:
-        instance, session = await box.run(client.build_upload(), text=False, on_log=None, **words)
+        instance, session = await box.run(
+            client.build_upload(), text=False, on_log=None, trust=None, **words
+        )
         try:
             await session.close_input()
             pack = await client.read_pack(session, args.padding)

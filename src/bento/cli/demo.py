@@ -152,7 +152,7 @@ async def browse(report: Report, network: Network, wire: Wire, url: str) -> None
 
 async def _fetch(box: Box, url: str) -> tuple[Pack, int]:
     instance, session = await box.run(
-        browser.build_upload(), text=False, on_log=None, **browser.arguments(url)
+        browser.build_upload(), text=False, on_log=None, trust=None, **browser.arguments(url)
     )
     try:
         await session.close_input()

@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import time
 
+from bento.cli import conclave
 from bento.cli.calls import converse, parse_words, read_upload, show_log
 from bento.cli.output import say, summary
+from bento.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", metavar="ARG", nargs="*", help="value, name=value, or @FILE")
     parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
     parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    conclave.arguments(parser)
     parser.add_argument(
         "--local", action="store_true", help="run it here, without Tor AND WITHOUT ANY SANDBOX"
     )
@@ -24,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     upload = read_upload(args.file)
     positional, named = parse_words(args.words)
     if args.local:
+        if args.conclave:
+            raise UsageError("--local runs the function here, in no conclave", "use one of the two")
         from bento.client.local import run_local
 
         say("running without a sandbox, with all your rights, because of --local")
@@ -41,7 +46,12 @@ async def _run(
     progress = None if args.json else say
     async with connect(args.box, entrance=args.entrance, progress=progress) as box:
         instance, session = await box.run(
-            upload, *positional, text=True, on_log=None if args.json else show_log, **named
+            upload,
+            *positional,
+            text=True,
+            on_log=None if args.json else show_log,
+            trust=conclave.trust(args),
+            **named,
         )
         try:
             size = await converse(session)

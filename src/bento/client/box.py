@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.session import Session, failure
-from bento.errors import BoxError, RemoteProtocolError
+from bento.errors import BentoError, BoxError, RemoteProtocolError
 from bento.protocol import limits
+from bento.protocol.conclave import enclosed as in_conclave
+from bento.protocol.conclave import is_conclave, terms_hash
 from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
 from bento.protocol.manifest import Manifest, manifest_text
 from bento.protocol.session import (
@@ -32,6 +35,7 @@ from bento.protocol.wire import encode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from bento.client.conclave import Enclosed, Trust
     from bento.client.route import Route
 
     Log = Callable[[str], None]
@@ -80,14 +84,18 @@ class Box:
         pipe.writer.close()
         return greeting
 
-    async def install(self, upload: bytes) -> Instance:
+    async def install(self, upload: bytes, trust: Trust | None = None) -> Instance:
         """Installs a function (source, or a zip with a __main__.py) and waits until it is loaded.
 
+        With `trust` it runs in a conclave, which is attested before anything is uploaded; a function
+        whose manifest asks for one is attested in any case.
+
         Raises PolicyError naming every item of its manifest the box does not allow, FunctionError
-        (with the traceback in its notes) when its top level fails."""
-        instance, pipe = await self._create(upload)
+        (with the traceback in its notes) when its top level fails, AttestationError when `trust` does
+        not accept the conclave."""
+        instance, pipe, parcel = await self._create(upload, trust)
         try:
-            await _send_code(pipe, upload, instance.owner)
+            await _send_code(pipe, parcel, instance.owner)
             await _until_loaded(pipe)
         finally:
             pipe.writer.close()
@@ -99,15 +107,18 @@ class Box:
         *args: Any,
         text: bool = False,
         on_log: Log | None = None,
+        trust: Trust | None = None,
         **kwargs: Any,
     ) -> tuple[Instance, Session]:
-        """Installs and invokes in two round trips: code and arguments leave together."""
+        """Installs and invokes in two round trips: code and arguments leave together.
+
+        With `trust` in a conclave, see `install`; that takes one more."""
         arguments = encode_values([list(args), kwargs])
-        instance, pipe = await self._create(upload)
+        instance, pipe, parcel = await self._create(upload, trust)
         name = instance.session_name()
         invoke = encode(Invoke(name.session, arguments, text, instance.owner))
         try:
-            await _send_code(pipe, upload, instance.owner, invoke)
+            await _send_code(pipe, parcel, instance.owner, invoke)
         except BaseException:
             pipe.writer.close()
             raise
@@ -132,19 +143,33 @@ class Box:
         if not isinstance(answer, Done):
             raise RemoteProtocolError("the box did not confirm the shutdown")
 
-    async def open(self, token: bytes, follow: bytes) -> Pipe:
-        """A stream to the instance of `token`; `follow` leaves with the request."""
-        _, answer, pipe = await knock(self._route, Open(token), self.name.key_hash, follow)
+    async def open(self, token: bytes, follow: bytes, enclosed: Enclosed | None = None) -> Pipe:
+        """A stream to the instance of `token`; `follow` leaves with the request, or, if the instance
+        is a conclave, once that is attested."""
+        attestation = enclosed.attest() if enclosed else None
+        early = attestation.hello if attestation else follow
+        _, answer, pipe = await knock(self._route, Open(token), self.name.key_hash, early)
         if not isinstance(answer, Opened):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Opened")
+        if attestation:
+            pipe = await attestation.over(pipe)
+            pipe.writer.write(follow)
         return pipe
 
-    async def _create(self, upload: bytes) -> tuple[Instance, Pipe]:
+    async def _create(self, upload: bytes, trust: Trust | None) -> tuple[Instance, Pipe, bytes]:
+        """(a new instance, a stream to its guest, what is to be uploaded through it)."""
         manifest = manifest_text(upload)
-        Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
+        asked = Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
+        closed = trust is not None or is_conclave(asked.image)
+        if closed:
+            manifest = in_conclave(manifest)
+            upload = secrets.token_bytes(limits.SALT) + upload
         request = Create(manifest, hashlib.sha256(upload).digest())
-        _, answer, pipe = await knock(self._route, request, self.name.key_hash)
+        enclosed = self._enclosed(trust, request) if closed else None
+        attestation = enclosed.attest() if enclosed else None
+        hello = attestation.hello if attestation else b""
+        _, answer, pipe = await knock(self._route, request, self.name.key_hash, hello)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")
@@ -154,8 +179,26 @@ class Box:
             ShutdownTicket(self.name.box, self.name.key, answer.shutdown),
             answer.expires,
             secrets.token_bytes(limits.OWNER),
+            enclosed,
         )
-        return instance, pipe
+        if attestation:
+            try:
+                pipe = await attestation.over(pipe)
+            except BaseException:
+                await self._give_up(instance)
+                raise
+        return instance, pipe, upload
+
+    def _enclosed(self, trust: Trust | None, request: Create) -> Enclosed:
+        from bento.client.conclave import Enclosed, Trust  # verifiers: 0.1 s nobody else waits for
+
+        terms = terms_hash(request.manifest, request.function)
+        return Enclosed(trust or Trust(), self.name.key, terms)
+
+    async def _give_up(self, instance: Instance) -> None:
+        """Ends an instance that was not trusted; whether the box does so is its own affair."""
+        with contextlib.suppress(BentoError, OSError):
+            await instance.shutdown()
 
 
 @dataclass
@@ -167,6 +210,7 @@ class Instance:
     shutdown_ticket: ShutdownTicket | None = None
     expires: int = 0
     owner: bytes = field(default=_NOBODY, repr=False)
+    enclosed: Enclosed | None = None
 
     def session_name(self) -> SessionTicket:
         """A name for a new session: 128 random bits beside the ticket."""
@@ -184,7 +228,7 @@ class Instance:
         arguments = encode_values([list(args), kwargs])
         owner = b"" if self.owner == _NOBODY else self.owner
         follow = encode(Invoke(name.session, arguments, text, owner))
-        pipe = await self.box.open(self.ticket.token, follow)
+        pipe = await self.box.open(self.ticket.token, follow, self.enclosed)
         return Session(pipe, name, fresh=True, on_log=on_log)
 
     async def shutdown(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bento.errors import BoxError
 from bento.protocol.door import Answer, ClientDoor, Inquire, Refused, Request, Welcome
@@ -16,12 +16,30 @@ if TYPE_CHECKING:
 _READ = 1 << 16
 
 
+class Reader(Protocol):
+    """What is used of an asyncio.StreamReader."""
+
+    async def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    """What is used of an asyncio.StreamWriter."""
+
+    def write(self, data: bytes, /) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def wait_closed(self) -> None: ...
+
+
 @dataclass
 class Pipe:
     """A stream that now leads to a guest. `early` came with the box's answer."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    reader: Reader
+    writer: Writer
     early: bytes
 
 
@@ -36,7 +54,7 @@ class Greeting:
 async def knock(
     route: Route, request: Request, key_hash: str, follow: bytes = b""
 ) -> tuple[Greeting, Answer | None, Pipe]:
-    """Sends `request` (and `follow`, for the guest behind an Open) and reads the answer.
+    """Sends `request` (and `follow`, for the guest behind it) and reads the answer.
 
     The box must show the key whose hash is `key_hash`. Raises the box's refusal as the error it is,
     BoxError when the box hangs up, RemoteProtocolError when it talks nonsense."""

@@ -14,7 +14,7 @@ from bento.errors import RemoteProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _WRITE = 256 * 1024  # bytes of the function's encrypted at once, to bound what waits
@@ -34,6 +34,9 @@ class GuestSocket:
     def pending(self) -> int:
         """Bytes that wait for the real socket to become writable."""
         return len(self._waiting)
+
+    def setsockopt(self, *option: int) -> None:
+        self._sock.setsockopt(*option)
 
     def fileno(self) -> int:
         number: int = self._sock.fileno()
@@ -78,6 +81,16 @@ class GuestSocket:
         self._channel.send(taken)
         self.flush()
         return len(taken)
+
+    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """`send` for several pieces at once."""
+        taken, room = [], _WRITE
+        for piece in buffers:
+            taken.append(piece[:room])
+            room -= len(taken[-1])
+            if not room:
+                break
+        return self.send(b"".join(taken))
 
     def flush(self) -> None:
         """Give the real socket what it takes now. Raises OSError."""

@@ -38,7 +38,9 @@ GUEST_MODULES: Final = (
     "bento.conclave.storage",
     "bento.conclave.sealed_sqlite",
     "bento.conclave.sealed_paths",
+    "bento.conclave.inside",
 )
+INSIDE: Final = GUEST_MODULES[-1]  # what a guest is told to begin with
 # Libraries the guest loads. Not Debian's: its OpenSSL 3.0 has no post-quantum group.
 LIBRARIES: Final = ("cffi", "cryptography", "pyOpenSSL", "typing_extensions")
 # Written by the installer, different on each machine.

@@ -11,33 +11,41 @@ announce is an error, so a box cannot pass off a cut as an answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
-
-from bento.errors import RemoteProtocolError
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 if TYPE_CHECKING:
-    import asyncio
-
     from bento.conclave.channel import ClientChannel
     from bento.conclave.verdict import Verdict
 
 _READ: Final = 65536  # bytes asked of the connection at a time
 
 
+class Reader(Protocol):
+    async def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    def write(self, data: bytes, /) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def wait_closed(self) -> None: ...
+
+
 class AttestedStream:
     """Made by `open`."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: ClientChannel
-    ) -> None:
+    def __init__(self, reader: Reader, writer: Writer, channel: ClientChannel) -> None:
         self._reader, self._writer, self._channel = reader, writer, channel
         self._received = bytearray()
 
     @classmethod
     async def open(
         cls,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        reader: Reader,
+        writer: Writer,
         channel: ClientChannel,
         early: bytes = b"",
     ) -> Self:
@@ -45,7 +53,7 @@ class AttestedStream:
         connection is closed.
 
         To save a round trip, send `channel.outgoing()` together with the request to the box.
-        Raises AttestationError, RemoteProtocolError, OSError.
+        Raises AttestationError, RemoteProtocolError, OSError (a cut is one).
         """
         stream = cls(reader, writer, channel)
         try:
@@ -68,7 +76,7 @@ class AttestedStream:
     async def read(self, size: int = -1) -> bytes:
         """At least one byte and at most `size`; b"" after the guest's announced end.
 
-        Raises RemoteProtocolError on a cut.
+        Raises ConnectionResetError on a cut.
         """
         while not self._received and not self._channel.closed:
             await self._fill()
@@ -77,9 +85,12 @@ class AttestedStream:
         return data
 
     def write(self, data: bytes) -> None:
-        """Encrypt and queue; `drain` waits until the connection has room."""
-        self._channel.send(data)
-        self._flush()
+        """Encrypt and queue; `drain` waits until the connection has room.
+
+        After the guest's end nothing is sent any more, as on a socket whose peer has gone."""
+        if not self._channel.closed:
+            self._channel.send(data)
+            self._flush()
 
     async def drain(self) -> None:
         self._flush()
@@ -97,7 +108,7 @@ class AttestedStream:
     async def _fill(self) -> None:
         data = await self._reader.read(_READ)
         if not data:
-            raise RemoteProtocolError("the connection to the conclave was cut")
+            raise ConnectionResetError("the connection to the conclave was cut")
         self._take(data)
 
     def _take(self, data: bytes) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bento.errors import HostError
@@ -38,7 +39,7 @@ _MODULES = (
     "guest.connection",
     "guest.runtime",
 )
-_PACKAGES = ("", "protocol", "guest")
+_CONCLAVE = ("guest.enclosure",)  # besides, in a conclave's guest
 
 # Runs under INTERPRETER: {"modules": {name: [is_package, source]}, "boot": source} -> the blob.
 _COMPILE = """
@@ -47,23 +48,42 @@ given = json.load(sys.stdin)
 def code(name, source):
     return compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True, optimize=0)
 modules = {n: (p, marshal.dumps(code(n, s))) for n, (p, s) in given["modules"].items()}
-boot = given["boot"].replace("= {}", "= " + repr(modules), 1)
+boot = given["boot"].replace('INSIDE = ""', "INSIDE = " + repr(given["inside"]), 1)
+boot = boot.replace("= {}", "= " + repr(modules), 1)
 sys.stdout.buffer.write(marshal.dumps(code("bento.guest.boot", boot)))
 """
 
 
-def _name(part: str) -> str:
-    return f"bento.{part}" if part else "bento"
+@dataclass(frozen=True)
+class Conclave:
+    """What makes a guest a conclave's: its own module, and the sources of everything that needs."""
+
+    inside: str
+    modules: tuple[tuple[str, bytes], ...]
 
 
-@lru_cache(maxsize=1)
-def build() -> bytes:
+def sources(conclave: bool = False) -> dict[str, bytes]:
+    """The guest's own modules by name: what is measured of it."""
+    parts = (*_MODULES, "guest.boot", *(_CONCLAVE if conclave else ()))
+    return {
+        f"bento.{part}": _ROOM.joinpath(*part.split(".")).with_suffix(".py").read_bytes()
+        for part in parts
+    }
+
+
+@cache
+def build(conclave: Conclave | None = None) -> bytes:
     """The blob, made once a process. Raises HostError without the interpreter."""
-    modules: dict[str, tuple[bool, str]] = {_name(part): (True, "") for part in _PACKAGES}
-    for part in _MODULES:
-        path = _ROOM.joinpath(*part.split(".")).with_suffix(".py")
-        modules[_name(part)] = (False, path.read_text())
-    given = {"modules": modules, "boot": (_ROOM / "guest" / "boot.py").read_text()}
+    found = sources(conclave is not None) | dict(conclave.modules if conclave else ())
+    boot = found.pop("bento.guest.boot")
+    packages = {name.rpartition(".")[0] for name in found} | {"bento"}
+    modules = dict.fromkeys(packages, (True, ""))
+    modules |= {name: (False, source.decode()) for name, source in found.items()}
+    given = {
+        "modules": modules,
+        "boot": boot.decode(),
+        "inside": conclave.inside if conclave else "",
+    }
     try:
         done = subprocess.run(
             [INTERPRETER, "-I", "-S", "-c", _COMPILE],

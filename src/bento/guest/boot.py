@@ -1,6 +1,7 @@
 """The first code that runs inside the sandbox: makes the blob's modules importable, then starts.
 
-`blob` puts `MODULES` (name -> (is package, marshalled code)) in place of the empty table below.
+`blob` puts `MODULES` (name -> (is package, marshalled code)) in place of the empty table below, and
+the name of a conclave's own module, if there is one, in place of the empty name.
 """
 
 import sys
@@ -8,6 +9,7 @@ from _frozen_importlib import ModuleSpec
 from marshal import loads
 
 MODULES: "dict[str, tuple[bool, bytes]]" = {}
+INSIDE = ""
 
 
 class Finder:
@@ -32,4 +34,4 @@ sys.meta_path.insert(0, Finder)
 
 from bento.guest.runtime import main  # noqa: E402
 
-main()
+main(INSIDE)

@@ -43,12 +43,17 @@ class Connection:
         self._queue: list[memoryview] = []
         self._closing = False
 
+    @property
+    def blocked(self) -> bool:
+        """Whether something waits until the socket is writable."""
+        return self.waiting > 0
+
     def readable(self) -> None:
         try:
             data = self.sock.recv(_READ)
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, RemoteProtocolError):  # the latter where the socket ends a channel
             data = b""
         if not data:
             self.close()
@@ -126,17 +131,23 @@ class ControlConnection(Connection):
 
     def __init__(self, sock: Any, runtime: Runtime) -> None:
         super().__init__(sock, runtime)
-        self.reader = control.start_reader()
+        self.reader = control.guest_reader()
 
     def handle(self, message: Message) -> None:
-        assert isinstance(message, control.Start)
-        self.runtime.start(message)
+        if isinstance(message, control.Start):
+            self.runtime.start(message)
+        elif self.runtime.enclosure is None:
+            raise RemoteProtocolError("this guest is in no conclave")
+        else:
+            self.runtime.enclosure.told(message)
 
     def fail(self, error: BentoError, traceback: str = "") -> None:
         self.close()
 
     def close(self) -> None:
         super().close()
+        if self.runtime.enclosure is not None:
+            self.runtime.enclosure.left(self)
         if not self.runtime.started:
             posix._exit(0)
 

@@ -20,10 +20,12 @@ _PACKAGES = "/usr/lib/python3/dist-packages"  # what the image offers beside the
 class Function:
     """One function, in the making until `load`, then callable by `call`.
 
-    `digest` is the SHA-256 its code must have, `limit` its size in bytes, `folder` where a zip goes."""
+    `digest` is the SHA-256 its upload must have, `limit` its size in bytes, `folder` where a zip goes,
+    `salt` how many bytes of the upload come before the code."""
 
-    def __init__(self, digest: bytes, limit: int, folder: str) -> None:
+    def __init__(self, digest: bytes, limit: int, folder: str, salt: int = 0) -> None:
         self._folder = folder
+        self._salt = salt
         self._digest = digest
         self._limit = limit
         self._size: int | None = None
@@ -70,6 +72,7 @@ class Function:
     def load(self) -> None:
         """Runs the module's top level. Whatever it raises is the function's own failure."""
         sys.path.append(_PACKAGES)
+        del self._code[: self._salt]
         module = type(sys)("__function__")
         sys.modules["__function__"] = module
         if self._code.startswith(_ZIP_MAGIC):

@@ -25,13 +25,19 @@ from bento.protocol import control, limits
 LISTENER_FD = 3
 EGRESS_PORT = 1080
 FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bento.guest.enclosure import Enclosure
+
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
 
 
 class Runtime:
     """All state of one instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, enclosure: Enclosure | None = None) -> None:
+        """`enclosure`: the walls of a conclave around this guest, if there are any."""
+        self.enclosure = enclosure
         self.started: control.Start | None = None
         self.owner: bytes | None = None
         self._function: Function | None = None
@@ -102,16 +108,27 @@ class Runtime:
         del self._greeting[fd]
         self._poll.unregister(fd)
         if use == control.CONTROL:
-            self._admit(ControlConnection(sock, self))
-            egress = pack("i", self._egress.fileno())
-            sock.sendmsg([control.READY], [(_SOL_SOCKET, _SCM_RIGHTS, egress)])
-            warm_up()
+            self._greet_box(sock)
         elif use == control.SESSION and self.started:
-            self._admit(SessionConnection(sock, self))
+            self._admit(self._session_on(sock))
         elif use == control.SESSION:
             self._early.append(sock)  # it overtook the Start on the control connection
         else:
             sock.close()
+
+    def _greet_box(self, sock: socket) -> None:
+        connection = ControlConnection(sock, self)
+        self._admit(connection)
+        egress = pack("i", self._egress.fileno())
+        sock.sendmsg([control.READY], [(_SOL_SOCKET, _SCM_RIGHTS, egress)])
+        warm_up()
+        if self.enclosure is not None:
+            self.enclosure.joined(connection)
+
+    def _session_on(self, sock: socket) -> SessionConnection:
+        if self.enclosure is not None:
+            return self.enclosure.connection(sock, self)
+        return SessionConnection(sock, self)
 
     def _admit(self, connection: Connection) -> None:
         fd = connection.sock.fileno()
@@ -122,7 +139,7 @@ class Runtime:
     def watch(self, connection: Connection) -> None:
         """Waits for the socket to become writable only while something is queued for it."""
         fd = connection.sock.fileno()
-        wanted = EPOLLIN | EPOLLOUT if connection.waiting else EPOLLIN
+        wanted = EPOLLIN | EPOLLOUT if connection.blocked else EPOLLIN
         if self._watched.get(fd, wanted) != wanted:
             self._poll.modify(fd, wanted)
             self._watched[fd] = wanted
@@ -145,11 +162,12 @@ class Runtime:
         """The box hands the instance out. Only the first time counts: a restarted box starts again."""
         if self.started is None:
             self.started = terms
-            self._function = Function(terms.function, terms.upload, FOLDER)
+            salt = limits.SALT if self.enclosure is not None else 0
+            self._function = Function(terms.function, terms.upload, FOLDER, salt)
             sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)
             while self._early:
-                self._admit(SessionConnection(self._early.pop(), self))
+                self._admit(self._session_on(self._early.pop()))
 
     def claim(self, owner: bytes) -> bool:
         """The first uploader becomes the owner; anyone else is refused."""
@@ -301,5 +319,10 @@ class _Printed:
         return True
 
 
-def main() -> None:
+def main(inside: str = "") -> None:
+    """`inside` names the module that makes a conclave's channels and storage, if this is one."""
+    if inside:
+        from bento.guest.enclosure import enclose
+
+        Runtime(enclose(inside, FOLDER)).run()
     Runtime().run()

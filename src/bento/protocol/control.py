@@ -4,12 +4,16 @@ On a control connection the guest first sends READY with the egress listener's d
 (SCM_RIGHTS; the box closes anything else it is sent), then the box sends Start once. A guest that was
 not started ends when its control connection does; a started one lives on without the box, which may
 connect again and gets READY again.
+
+In a conclave the box sends Bound before Start, and for each channel of a client the guest asks
+Measure and the box, which speaks for the platform, answers Measured. A guest that the box connects to
+again asks again what was not answered.
 """
 
 from __future__ import annotations
 
 from bento.protocol import limits
-from bento.protocol.wire import FLAG, U32, U64, Fixed, FrameReader, Message, field
+from bento.protocol.wire import FLAG, U32, U64, Blob, Fixed, FrameReader, Message, field
 
 CONTROL = b"C"
 SESSION = b"S"
@@ -28,5 +32,32 @@ class Start(Message, tag=0x40):
     network: bool = field(FLAG)  # whether any egress was granted
 
 
-def start_reader() -> FrameReader:
-    return FrameReader((Start,), limits.DOOR_FRAME)
+class Bound(Message, tag=0x48):
+    """What evidence about this conclave is bound to, besides each channel itself."""
+
+    identity: bytes = field(Fixed(32))  # the box: SHA-256 of its key
+    terms: bytes = field(Fixed(32))  # see protocol.conclave
+
+
+class Measure(Message, tag=0x49):
+    """From the guest: evidence is wanted about these 64 bytes."""
+
+    number: int = field(U32)
+    report_data: bytes = field(Fixed(64))
+
+
+class Measured(Message, tag=0x4A):
+    """The answer to the Measure of that number; empty if the platform gave none."""
+
+    number: int = field(U32)
+    evidence: bytes = field(Blob(limits.EVIDENCE))
+
+
+def guest_reader() -> FrameReader:
+    """Parses what a box sends to a guest."""
+    return FrameReader((Start, Bound, Measured), limits.EVIDENCE + limits.KIB)
+
+
+def box_reader() -> FrameReader:
+    """Parses what a guest sends to its box, after READY."""
+    return FrameReader((Measure,), limits.KIB)

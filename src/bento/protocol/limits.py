@@ -9,6 +9,12 @@ DOOR_FRAME = 64 * KIB
 SESSION_FRAME = 1 * MIB + 4 * KIB
 """The largest frame inside a session: the arguments of one call, plus their envelope."""
 
+EVIDENCE = 256 * KIB
+"""A conclave's evidence with its collateral: 20 kB in use, a long revocation list adds 100 kB."""
+
+SALT = 32
+"""Random bytes before a function uploaded to a conclave, see protocol.conclave."""
+
 ARGUMENTS = 1 * MIB
 """All arguments of one invocation together; larger input belongs in the input stream."""
 

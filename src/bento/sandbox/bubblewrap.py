@@ -85,6 +85,8 @@ def _root(image: Image, files: Mapping[str, int]) -> list[str]:
             words += ["--symlink", f"usr/{name}", f"/{name}"]
     for path in image.binds:
         words += ["--ro-bind-try", path, path]
+    for outside, inside in image.shown:
+        words += ["--ro-bind", outside, inside]
     for path, descriptor in files.items():
         words += ["--perms", "0444", "--file", str(descriptor), path]
     for device in _DEVICES:

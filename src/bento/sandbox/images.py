@@ -1,7 +1,8 @@
 """The images: named runtimes that a box offers. Data only; adding an image is adding a row.
 
 An image never brings files of its own: it shows the machine's `/usr` read-only, so it is exactly as
-up to date as the machine. Nothing else of the machine is visible but what `binds` lists.
+up to date as the machine. Nothing else of the machine is visible but what `binds` lists, and what
+`shown` adds: a conclave's libraries, which the box puts there (box.conclaves).
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Image:
     environment: tuple[tuple[str, str], ...] = _ENVIRONMENT
     proc: bool = False  # /proc shows mount sources and the machine's load: off unless needed
     nested_namespaces: bool = False  # a program inside makes a sandbox of its own
+    shown: tuple[tuple[str, str], ...] = ()  # (of the machine, inside), read-only; must exist
+    overhead: int = 0  # bytes of memory that its runtime takes before a function has any
     sparse: bool = False  # a program inside maps far more than it uses: RLIMIT_AS would end it
 
 
@@ -55,6 +58,16 @@ IMAGES: dict[str, Image] = {
             ),
             binds=("/etc/ssl/certs",),
             programs=("/usr/bin/python3",),
+        ),
+        Image(
+            name="python-conclave",
+            profile="python",
+            limits=Limits(
+                memory=96 * MIB, pids=64, cpu=0.5, disk=16 * MIB, inodes=4096, open_files=128
+            ),
+            binds=("/etc/ssl/certs",),
+            programs=("/usr/bin/python3",),
+            overhead=32 * MIB,
         ),
         Image(
             name="browser",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from bento.box.identity import load_or_create
+from bento.conclave.attesters.emulated import EmulatedPlatform
 from bento.testnet.layout import BOX_PORT, WEB, Box
 from bento.tor.announcement import RELAY_HOST, Announcement
 
@@ -21,15 +24,26 @@ class PreparedBox:
     contact: str
 
 
-def prepare(box: Box) -> PreparedBox:
-    """Write the files of `box`. Raises HostError if the identity cannot be kept."""
+def prepare(box: Box, emulated: Path) -> PreparedBox:
+    """Write the files of `box`, whose emulated platform is made by the one in `emulated`.
+
+    Raises HostError if the identity cannot be kept."""
     identity = load_or_create(box.state)
+    _prepare_platform(box.state / "emulated", emulated)
     box.run.mkdir(mode=0o700, exist_ok=True)
     box.config.write_text(configuration(box))
     announcement = Announcement(
         port=BOX_PORT, host=RELAY_HOST, onion=identity.onion, key=identity.key_hash
     )
     return PreparedBox(identity.onion, announcement.contact_info())
+
+
+def _prepare_platform(own: Path, maker: Path) -> None:
+    now = int(time.time())
+    if not maker.exists():
+        EmulatedPlatform.create(now).save(maker)
+    if not own.exists():
+        EmulatedPlatform.create(now, root=EmulatedPlatform.load(maker)).save(own)
 
 
 def configuration(box: Box) -> str:
@@ -45,6 +59,7 @@ def configuration(box: Box) -> str:
         },
         "egress": {"via": "direct", "test_web": WEB},
         "capacity": {"instances": _INSTANCES},
+        "conclave": {"attester": "emulated"},
     }
     return "\n".join(line for name, table in tables.items() for line in _table(name, table))
 

@@ -94,7 +94,7 @@ class Cluster:
             self._authority_line = await authority_line(layout.authority, empty)
             count()
         for box in layout.boxes:
-            self._prepared[box.name] = prepare(box)
+            self._prepared[box.name] = prepare(box, layout.emulated)
         for node in layout.servers:
             level(node.data)
         if layout.delayed:

@@ -118,6 +118,11 @@ class Box:
         return self.relay.name
 
 
+def emulated(data: Path) -> Path:
+    """Where the network of the folder `data` keeps its emulated maker of processors."""
+    return data / "emulated"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The whole network. `net` is the second byte of its addresses."""
@@ -158,6 +163,11 @@ class Layout:
     @property
     def clients(self) -> tuple[Node, ...]:
         return (self.user, self.client, *(box.functions for box in self.boxes))
+
+    @property
+    def emulated(self) -> Path:
+        """The maker of the boxes' emulated platforms: its root is what a client must name."""
+        return emulated(self.data)
 
     @property
     def resolv_conf(self) -> Path:

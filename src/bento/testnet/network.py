@@ -23,7 +23,7 @@ from typing import NamedTuple
 from bento.errors import HostError, UsageError
 from bento.home import bento_home
 from bento.testnet.folders import Folders
-from bento.testnet.layout import Size
+from bento.testnet.layout import Size, emulated
 from bento.testnet.leftovers import clear
 from bento.testnet.messages import MAX_LINE, Answer, Ask, Do, Status, Step, decode_answer, encode
 from bento.testnet.processes import Table, end, ended
@@ -111,6 +111,11 @@ class Testnet:
     def run(self) -> Path:
         """The network's private folder; it is gone when the network is."""
         return self._folders.run
+
+    @property
+    def emulated_root(self) -> Path:
+        """The certificate that the boxes' emulated platforms stand under (PEM)."""
+        return emulated(self._folders.data) / "root.pem"
 
     def user_tor(self) -> UserTor:
         """How to reach the tor for bento's own commands."""

@@ -1,0 +1,99 @@
+"""The box's part in a conclave: it says once what evidence is bound to, and then fetches evidence.
+
+A conclave's guest asks for evidence over the control connection whenever a client's channel needs some;
+the box, which speaks for the platform, answers. It learns that a channel began and nothing of what
+passes through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from bento.box.attester import make_attester
+from bento.errors import AttestationError, HostError, RemoteProtocolError
+from bento.protocol import control
+from bento.protocol.conclave import is_conclave
+from bento.protocol.wire import encode
+
+if TYPE_CHECKING:
+    import socket
+
+    from bento.box.config import Config
+    from bento.box.identity import Identity
+    from bento.box.terms import Terms
+    from bento.conclave.attesters.base import Attester
+    from bento.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+_READ = 1 << 12
+
+
+class Conclaves:
+    """Answers the questions of every conclave on this box."""
+
+    def __init__(self, attester: Attester | None, identity: bytes) -> None:
+        """`identity`: the SHA-256 of the box's key, which clients know it by."""
+        self._attester = attester
+        self._identity = identity
+        self._tasks: dict[Sandbox, asyncio.Task[None]] = {}
+
+    @classmethod
+    def of(cls, config: Config, identity: Identity) -> Conclaves:
+        """Those of the box that `config` describes. Raises HostError."""
+        attester = make_attester(config) if config.conclave.attester != "none" else None
+        return cls(attester, hashlib.sha256(identity.public_key).digest())
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the box's policy says of attestation."""
+        return (self._attester.kind.value,) if self._attester is not None else ()
+
+    def bound(self, terms: Terms) -> bytes:
+        """The frame that goes before a conclave's Start; nothing for any other instance."""
+        if not is_conclave(terms.manifest.image):
+            return b""
+        return encode(control.Bound(self._identity, terms.bound))
+
+    def attend(self, sandbox: Sandbox) -> None:
+        """From now on the guest's questions are answered, as long as its sandbox lives."""
+        if self._attester is None or not is_conclave(sandbox.image.name):
+            return
+        task = asyncio.create_task(self._attend(sandbox.control))
+        self._tasks[sandbox] = task
+
+    async def leave(self, sandbox: Sandbox) -> None:
+        """Before the sandbox's control connection is closed."""
+        task = self._tasks.pop(sandbox, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _attend(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = control.box_reader()
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(connection, _READ):
+                try:
+                    questions = reader.feed(data)
+                except RemoteProtocolError:
+                    return  # a hostile guest is no longer answered
+                for question in questions:
+                    assert isinstance(question, control.Measure)
+                    evidence = await self._evidence(question.report_data)
+                    answer = encode(control.Measured(question.number, evidence))
+                    await loop.sock_sendall(connection, answer)
+
+    async def _evidence(self, report_data: bytes) -> bytes:
+        """Evidence in its container; nothing when the platform gives none."""
+        assert self._attester is not None
+        try:
+            evidence = await asyncio.to_thread(self._attester.evidence, report_data)
+        except (HostError, AttestationError) as error:
+            log.warning("the platform gives no evidence: %s", error)
+            return b""
+        return evidence.encode()

@@ -1,0 +1,51 @@
+"""What `run`, `install`, `invoke` and `browse` share about conclaves: three options, one line said."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bento.cli.output import say
+
+if TYPE_CHECKING:
+    from bento.client.conclave import Trust
+    from bento.conclave.trust import Verdict
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Each of the three asks for a conclave; only what the trust policy accepts is used."""
+    parser.add_argument(
+        "--conclave", action="store_true", help="run it where the box's operator cannot read it"
+    )
+    trust_arguments(parser)
+
+
+def trust_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which conclaves are accepted."""
+    parser.add_argument(
+        "--trust", metavar="POLICY.toml", type=Path, help="your trust policy for conclaves"
+    )
+    parser.add_argument(
+        "--allow-emulated",
+        action="store_true",
+        help="accept an emulated conclave, WHICH THE OPERATOR CAN READ: for trying things out",
+    )
+
+
+def trust(args: argparse.Namespace) -> Trust | None:
+    """The trust these options ask for; None for a function in the open."""
+    if not (args.conclave or args.trust or args.allow_emulated):
+        return None
+    return given_trust(args)
+
+
+def given_trust(args: argparse.Namespace) -> Trust:
+    """The trust that --trust and --allow-emulated describe."""
+    from bento import face
+
+    return face.trust(args.trust, allow_emulated=args.allow_emulated, tell=_tell)
+
+
+def _tell(verdict: Verdict) -> None:
+    say(f"conclave: {verdict.summary}")

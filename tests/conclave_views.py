@@ -1,0 +1,91 @@
+"""What the operator of a box can look at from outside a conclave, and a tap on all that it relays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from bento.client.box import Box, BoxName
+from bento.client.route import UnixRoute
+from bento.sandbox import tree
+
+
+class Tap:
+    """A byte relay in front of a local box that keeps everything, both ways."""
+
+    def __init__(self, local):
+        self.local = local
+        self.seen = bytearray()
+        self.path = local.config.run / "tap"
+        self._tasks = set()
+
+    @property
+    def box(self) -> Box:
+        name = BoxName("local", "AB" * 20, self.local.identity.key_hash)
+        return Box(name, UnixRoute(str(self.path)))
+
+    @contextlib.asynccontextmanager
+    async def running(self):
+        server = await asyncio.start_unix_server(self._pass, self.path)
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.path.unlink(missing_ok=True)
+
+    async def _pass(self, reader, writer):
+        far_reader, far_writer = await asyncio.open_unix_connection(self.local.path)
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._tasks.add(asyncio.create_task(self._pump(source, sink)))
+
+    async def _pump(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := await source.read(1 << 16):
+                self.seen += data
+                sink.write(data)
+            sink.write_eof()
+
+
+def outside(local, tap, logged: str) -> dict[str, bytes]:
+    """Everything but the memory of the sandbox: view -> content."""
+    sandboxes = [instance.sandbox.pid for instance in local.instances]
+    disks = [Path(f"/proc/{pid}/root/tmp") for pid in sandboxes]
+    folders = [local.config.state, local.config.run, *disks]
+    files = [path for folder in folders for path in folder.rglob("*")]
+    processes = {os.getpid(), *(child for pid in sandboxes for child in tree.descendants(pid))}
+    return {
+        "relayed": bytes(tap.seen),
+        "logged": logged.encode(),
+        "names on disk": b"\n".join(os.fsencode(path) for path in files),
+        "files on disk": b"\n".join(path.read_bytes() for path in files if path.is_file()),
+        "arguments": b"\n".join(_proc(pid, "cmdline") for pid in processes),
+        "environment": b"\n".join(_proc(pid, "environ") for pid in processes - {os.getpid()}),
+        "the box's notes": repr([vars(instance) for instance in local.instances]).encode(),
+    }
+
+
+def _proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def memory_holds(pid: int, needle: bytes) -> bool:
+    """Whether root finds `needle` in the memory of a process."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if "r" not in rights or "[v" in line:
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            with contextlib.suppress(OSError):
+                memory.seek(start)
+                if needle in memory.read(end - start):
+                    return True
+    return False
