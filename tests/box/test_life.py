@@ -250,7 +250,7 @@ async def test_code_that_is_not_the_announced_function_is_not_run(local):
     from bento.client import box as client_box
 
     handle = local.box
-    instance, pipe = await handle._create(ECHO)
+    instance, pipe, _ = await handle._create(ECHO, None)
     await client_box._send_code(pipe, ECHO.replace(b"greeting", b"greetinG"), instance.owner)
     with pytest.raises(FunctionError, match="not the function"):
         await client_box._until_loaded(pipe)

@@ -44,7 +44,8 @@ def test_boxes_lists_every_box_with_its_verified_policy(network):
     assert [line["name"] for line in lines] == ["box0", "box1", "box2"]
     for line in lines:
         assert set(line) == {"name", "fingerprint", "onion", "key", "load", "policy", "problem"}
-        assert line["policy"]["images"] == ["python", "browser"]
+        assert line["policy"]["images"] == ["python", "browser", "python-conclave"]
+        assert line["policy"]["attestation"] == ["emulated"]
         assert len(line["onion"]) == 56
     assert "box0" in bento("boxes").out.decode()
 

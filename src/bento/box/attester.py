@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bento.conclave.attesters.base import Attester
     from bento.sandbox import Image
 
-_SHARED = Path("/var/lib/bento/libraries")
+_SHARED = Path("/var/lib/bento-libraries")
 """For a box that runs as root: its sandboxes run as other users, who must be able to get there."""
 _TDX_DEVICE = Path("/dev/tdx_guest")
 

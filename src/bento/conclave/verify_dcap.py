@@ -77,7 +77,7 @@ def _root_for(kind: Kind, root: x509.Certificate | None) -> x509.Certificate:
     if root is None:
         raise AttestationError(
             "emulated evidence proves nothing about hardware",
-            "name the emulator's root to accept it, on a test network only",
+            "on a private network --allow-emulated accepts it; else a trust policy names its root",
         )
     names = root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     emulated = any(name.value == EMULATED_NAME for name in names)

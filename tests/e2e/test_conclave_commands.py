@@ -1,0 +1,77 @@
+"""Conclaves as a user types them, over a real Tor network; and what attestation costs at the wire."""
+
+import asyncio
+
+import pytest
+from tests.e2e.command import bento
+from tests.e2e.lockstep import Lockstep
+from tests.e2e.test_p3_round_trips import HELLO, first_byte, user_behind
+
+from bento import face
+
+pytestmark = pytest.mark.network
+
+STORY = """
+def main(api, word: str):
+    (api.data / "kept").write_text(word)
+    api.send((api.data / "kept").read_text() * 2)
+"""
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.py"
+    path.write_text(STORY)
+    return path
+
+
+def test_one_flag_runs_a_function_in_a_conclave_and_the_verdict_is_shown(network, story):
+    done = bento("run", "--conclave", "--allow-emulated", "--json", story, "hello ")
+    assert (done.status, done.out) == (0, b"hello hello ")
+    assert "conclave: no hardware; " in done.err
+    assert "EMULATED: the operator can read everything" in done.err
+    assert done.summary["bytes"] == 12
+
+
+def test_by_default_an_emulated_conclave_is_refused(network, story):
+    done = bento("run", "--conclave", story, "hello ")
+    assert (done.status, done.out) == (15, b"")
+    assert "--allow-emulated" in done.err
+
+
+def test_a_trust_policy_decides(network, story, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        f'families = ["emulated"]\nmin_level = "emulated"\nemulated_root = "{network.emulated_root}"\n'
+    )
+    assert bento("run", "--trust", policy, story, "a ").out == b"a a "
+    policy.write_text(policy.read_text() + f'refused_platforms = ["{"0" * 32}"]\nruntimes = []\n')
+    assert bento("run", "--trust", policy, story, "a ").status == 0
+    policy.write_text(policy.read_text() + "published_runtimes = false\n")
+    refused = bento("run", "--trust", policy, story, "a ")
+    assert refused.status == 15
+    assert "[runtimes]" in refused.err
+
+
+async def test_attestation_costs_one_round_trip_more_and_two_where_the_function_exists(
+    network, tmp_path
+):
+    """P3's count: 2 and 1 without a conclave, the opening of the stream included."""
+    lockstep = Lockstep()
+    trust = face.trust(allow_emulated=True)
+    async with user_behind(lockstep, network, tmp_path) as user, await user.box("box0") as box:
+        await asyncio.sleep(1)  # cells of the bootstrap pass before the count begins
+        lockstep.arm()
+        instance, session = await box.run(HELLO, trust=trust)
+        await first_byte(session)
+        new = lockstep.flights
+        lockstep.disarm()
+        await session.read()
+        lockstep.arm()
+        session = await instance.invoke()
+        await first_byte(session)
+        old = lockstep.flights
+        lockstep.disarm()
+        await session.read()
+        await instance.shutdown()
+    assert (new, old) == (3, 3)
