@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 from typing import TYPE_CHECKING
 
 from bento.box.attester import make_attester
@@ -18,6 +17,7 @@ from bento.errors import AttestationError, HostError, RemoteProtocolError
 from bento.protocol import control
 from bento.protocol.conclave import is_conclave
 from bento.protocol.wire import encode
+from bento.safelog import Event, Fault, log
 
 if TYPE_CHECKING:
     import socket
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bento.box.terms import Terms
     from bento.conclave.attesters.base import Attester
     from bento.sandbox import Sandbox
-
-log = logging.getLogger(__name__)
 
 _READ = 1 << 12
 
@@ -94,6 +92,6 @@ class Conclaves:
         try:
             evidence = await asyncio.to_thread(self._attester.evidence, report_data)
         except (HostError, AttestationError) as error:
-            log.warning("the platform gives no evidence: %s", error)
+            log(Event.NO_EVIDENCE, fault=Fault.of(error))
             return b""
         return evidence.encode()

@@ -102,6 +102,7 @@ class Event(Enum):
     TOR_LOST = _warning("the relay's tor went away; waiting for it")
     TOR_BACK = _warning("the relay's tor is back")
     SANDBOX_FAILED = _warning("a sandbox could not be started: {fault}", fault=Fault)
+    NO_EVIDENCE = _warning("the platform gave a conclave no evidence: {fault}", fault=Fault)
     METRICS_OPEN = _info("metrics are served")
     FAULT = _error("a fault of bentod: {fault}", fault=Fault)
     LIBRARY = _warning("{library} complained", library=Library)
