@@ -39,6 +39,17 @@ def test_by_default_an_emulated_conclave_is_refused(network, story):
     assert "--allow-emulated" in done.err
 
 
+def test_attest_shows_the_verdict_in_full_and_its_exit_status_is_the_decision(network):
+    done = bento("attest", "box1", "--allow-emulated", "--json")
+    assert (done.status, done.json["accepted"], done.json["refusals"]) == (0, True, [])
+    facts = done.json["facts"]
+    assert facts["bound to this channel"] == "yes"
+    assert facts["published runtime"] == "yes"
+    assert facts["meaning"] == "EMULATED: the operator can read everything"
+    refused = bento("attest", "box1")
+    assert refused.status == 15
+
+
 def test_a_trust_policy_decides(network, story, tmp_path):
     policy = tmp_path / "policy.toml"
     policy.write_text(

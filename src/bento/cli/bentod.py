@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bento.cli import box_attest
 from bento.cli.output import report
 from bento.errors import BentoError
 
@@ -18,9 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve until SIGTERM")
     run.add_argument("--config", type=Path, required=True, help="the box's TOML file")
+    attest = commands.add_parser("attest", help="write out the evidence that conclaves here have")
+    box_attest.arguments(attest)
     args = parser.parse_args(argv)
     try:
-        return _run(args)
+        return box_attest.run(args) if args.command == "attest" else _run(args)
     except BentoError as error:
         return report(error, debug=args.debug)
 

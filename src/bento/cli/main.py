@@ -20,6 +20,7 @@ COMMANDS = {
     "invoke": ("invoke", "call an installed function"),
     "attach": ("attach", "go on with a detached session"),
     "shutdown": ("shutdown", "end an installed function"),
+    "attest": ("attest", "what a box's conclaves, or evidence from files, can show"),
     "browse": ("browse", "fetch a web page through a box"),
     "testnet": ("testnet", "a private Tor network with boxes on this machine"),
 }

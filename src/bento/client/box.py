@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.session import Session, failure
-from bento.errors import BentoError, BoxError, RemoteProtocolError
+from bento.errors import AttestationError, BentoError, BoxError, RemoteProtocolError
 from bento.protocol import limits
 from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
@@ -37,11 +37,14 @@ if TYPE_CHECKING:
 
     from bento.client.conclave import Enclosed, Trust
     from bento.client.route import Route
+    from bento.conclave.verdict import Verdict
 
     Log = Callable[[str], None]
 
 _NOBODY = bytes(limits.OWNER)
 _READ = 1 << 16
+_DIGEST = 32  # bytes of a SHA-256
+_EMPTY_CONCLAVE = 'image = "python-conclave"\nlifetime = "1m"'
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,25 @@ class Box:
             raise
         return instance, Session(pipe, name, fresh=True, on_log=on_log)
 
+    async def attest(self, trust: Trust) -> Verdict:
+        """What `trust` makes of an empty conclave on this box, which is made for it and ended.
+
+        The verdict may refuse. Raises AttestationError for evidence that does not even verify,
+        PolicyError for a box without conclaves."""
+        request = Create(_EMPTY_CONCLAVE, secrets.token_bytes(_DIGEST))
+        attestation = self._enclosed(trust, request).attest()
+        created, pipe = await self._request_instance(request, attestation.hello)
+        try:
+            pipe = await attestation.over(pipe)
+        except AttestationError:
+            if attestation.verdict is None:
+                raise
+        finally:
+            pipe.writer.close()
+            await self._give_up(created)
+        assert attestation.verdict is not None
+        return attestation.verdict
+
     def instance(self, ticket: Ticket, owner: bytes = _NOBODY) -> Instance:
         """The instance a ticket names. Raises BoxError when it is another box's."""
         if (ticket.box, ticket.key) != (self.name.box, self.name.key):
@@ -169,7 +191,18 @@ class Box:
         enclosed = self._enclosed(trust, request) if closed else None
         attestation = enclosed.attest() if enclosed else None
         hello = attestation.hello if attestation else b""
-        _, answer, pipe = await knock(self._route, request, self.name.key_hash, hello)
+        instance, pipe = await self._request_instance(request, hello)
+        instance.enclosed = enclosed
+        if attestation:
+            try:
+                pipe = await attestation.over(pipe)
+            except BaseException:
+                await self._give_up(instance)
+                raise
+        return instance, pipe, upload
+
+    async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
+        _, answer, pipe = await knock(self._route, request, self.name.key_hash, early)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")
@@ -179,15 +212,8 @@ class Box:
             ShutdownTicket(self.name.box, self.name.key, answer.shutdown),
             answer.expires,
             secrets.token_bytes(limits.OWNER),
-            enclosed,
         )
-        if attestation:
-            try:
-                pipe = await attestation.over(pipe)
-            except BaseException:
-                await self._give_up(instance)
-                raise
-        return instance, pipe, upload
+        return instance, pipe
 
     def _enclosed(self, trust: Trust | None, request: Create) -> Enclosed:
         from bento.client.conclave import Enclosed, Trust  # verifiers: 0.1 s nobody else waits for

@@ -70,10 +70,15 @@ class Attestation:
     def __init__(self, enclosed: Enclosed) -> None:
         self._trust = enclosed.trust
         nonce = os.urandom(NONCE_SIZE)
-        judge = enclosed.trust.judge()
-        self._channel = ClientChannel(judge, enclosed.box, enclosed.terms, nonce)
+        self._judge = enclosed.trust.judge()
+        self._channel = ClientChannel(self._judge, enclosed.box, enclosed.terms, nonce)
         self.hello = self._channel.outgoing()
         """Leaves together with the request to the box."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Also one that refuses; None as long as no evidence has verified."""
+        return self._judge.verdict
 
     async def over(self, pipe: Pipe) -> Pipe:
         """The pipe inside the channel. Raises AttestationError unless the policy accepts."""

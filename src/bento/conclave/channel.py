@@ -40,6 +40,8 @@ class Judge:
         """`clock` gives seconds since 1970; the evidence's age counts from here."""
         self._policy, self._roots, self._published = policy, roots, published
         self._clock, self._asked = clock, clock()
+        self.verdict: Verdict | None = None
+        """The last one, accepting or not; None where evidence does not even verify."""
 
     def __call__(self, evidence: bytes, expected: bytes, *, post_quantum: bool) -> Verdict:
         """The accepting verdict. Raises AttestationError, which names what is wrong."""
@@ -47,11 +49,11 @@ class Judge:
         claims = appraise(Evidence.decode(evidence), now=int(now), roots=self._roots)
         check_binding(claims, expected)
         session = Session(age=int(now - self._asked), post_quantum=post_quantum)
-        verdict = evaluate(
+        self.verdict = evaluate(
             self._policy, claims, now=int(now), session=session, published=self._published
         )
-        verdict.require()
-        return verdict
+        self.verdict.require()
+        return self.verdict
 
 
 class ClientChannel:
