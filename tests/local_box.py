@@ -45,7 +45,7 @@ class LocalBox:
             self.config.run,
             offer.policy.instances,
             self.sandboxes.take,
-            self.guard.proxy,
+            self.guard.ways,
             self.conclaves,
         )
         stack.push_async_callback(self.instances.close)

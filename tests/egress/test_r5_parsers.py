@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from bento.egress import Rule
-from bento.egress.limits import MAX_GREETING, MAX_REQUEST
+from bento.egress.limits import MAX_HANDSHAKE
 from bento.egress.socks_server import SocksError, SocksServer
 from bento.errors import PolicyError
 
@@ -21,6 +21,7 @@ STREAMS = (
     HELLO + b"\x05\x01\x00\x03\x07[::1%1]\x01\xbb",
     b"\x05\x03\x02\x01\x00\x05\x01\x00\x04" + bytes(10) + b"\xff\xff\x7f\x00\x00\x01\x00\x50",
     HELLO + b"\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
+    b"\x05\x02\x00\x02\x01\x02me\x01x\x05\x01\x00\x03\x0bexample.com\x01\xbbGET /",
     b"\x05\xff" + bytes(255) + b"\x05\x01\x00\x03\xff" + b"a" * 255 + b"\x00\x50",
 )
 ENTRIES = (
@@ -57,7 +58,7 @@ def outcome(pieces: list[bytes]) -> tuple[object, ...]:
             parser.receive(piece)
             while event := parser.next_event():
                 events.append(event)
-            assert parser.rest or len(parser._buffer) <= MAX_GREETING + MAX_REQUEST
+            assert parser.rest or len(parser._buffer) <= MAX_HANDSHAKE
     except SocksError as error:
         return (*events, error.detail, error.reply)
     return (*events, parser.rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -70,9 +70,14 @@ async def tor_at(path: Path, tor: FakeTor) -> AsyncIterator[str]:
         server.close()
 
 
+def named(identity: str) -> Callable[[str], str]:
+    """User names of one function, as a box makes them."""
+    return lambda user: f"{identity}.{user}" if user else identity
+
+
 def through(proxy: str, *rules: str) -> EgressProxy:
     policy = EgressPolicy(rules=EgressRules.parse(rules or ["*:*"]), exit_policy=None)
-    return EgressProxy(policy, EgressLimits(), TorRoute(proxy, "instance-7"))
+    return EgressProxy(policy, EgressLimits(), TorRoute(proxy, named("instance-7")))
 
 
 @pytest.mark.parametrize(
@@ -98,13 +103,53 @@ async def test_names_and_addresses_are_passed_on_to_tor(
     assert tor.heard == [b"instance-7", asked]
 
 
+async def test_a_function_names_its_streams_but_never_itself(tmp_path: Path) -> None:
+    tor = FakeTor()
+    login = b"\x01\x0ainstance-8\x01x"
+    async with tor_at(tmp_path / "socks", tor) as proxy, client_of(through(proxy)) as client:
+        reader, writer = await client.raw()
+        writer.write(b"\x05\x01\x02" + login + b"\x05\x01\x00\x03\x01a\x00\x50")
+        assert await reader.readexactly(2 + 2 + 10) == b"\x05\x02\x01\x00\x05\x00\x00\x01" + bytes(
+            6
+        )
+        writer.close()
+    assert tor.heard[0] == b"instance-7.instance-8"
+
+
+async def test_a_name_too_long_for_tor_is_an_ordinary_refusal(tmp_path: Path) -> None:
+    tor = FakeTor()
+    login = b"\x01\xff" + b"a" * 255 + b"\x01x"
+    async with tor_at(tmp_path / "socks", tor) as proxy, client_of(through(proxy)) as client:
+        reader, writer = await client.raw()
+        writer.write(b"\x05\x01\x02" + login + b"\x05\x01\x00\x03\x01a\x00\x50")
+        assert (await reader.readexactly(2 + 2 + 10))[5] == Reply.FAILURE
+        writer.close()
+    assert tor.heard == []
+
+
+async def test_two_ways_out_of_one_instance_share_its_quotas(tmp_path: Path) -> None:
+    tor = FakeTor()
+    async with tor_at(tmp_path / "socks", tor) as proxy:
+        first = through(proxy)
+        second = first.sibling(first.policy, first.route)
+        async with client_of(first) as one, client_of(second) as two:
+            for client in (one, two):
+                answer = await client.ask("example.com", 80)
+                answer.writer.write(b"x" * 100)
+                answer.writer.write_eof()
+                assert len(await answer.reader.read()) == 105
+                answer.writer.close()
+        assert first.counters is second.counters
+        assert (first.counters.connections, first.counters.bytes_out) == (2, 200)
+
+
 async def test_each_instance_has_circuits_of_its_own(tmp_path: Path) -> None:
     """tor isolates by SOCKS user: what one function does is not linked to another's."""
     tor = FakeTor()
     async with tor_at(tmp_path / "socks", tor) as proxy:
         for identity in ("one", "two"):
             policy = EgressPolicy(rules=EgressRules.parse(["*:*"]), exit_policy=None)
-            egress = EgressProxy(policy, EgressLimits(), TorRoute(proxy, identity))
+            egress = EgressProxy(policy, EgressLimits(), TorRoute(proxy, named(identity)))
             async with client_of(egress) as client:
                 (await client.ask("example.com", 80)).writer.close()
     assert tor.heard[::2] == [b"one", b"two"]
@@ -130,7 +175,7 @@ async def test_a_name_is_one_destination_when_tor_resolves_it(tmp_path: Path) ->
     limits = EgressLimits(destination=DestinationLimits(connections=1))
     policy = EgressPolicy(rules=EgressRules.parse(["*:*"]), exit_policy=None)
     async with tor_at(tmp_path / "socks", FakeTor()) as proxy:
-        egress = EgressProxy(policy, limits, TorRoute(proxy, "instance-7"))
+        egress = EgressProxy(policy, limits, TorRoute(proxy, named("instance-7")))
         async with client_of(egress) as client:
             held = await client.ask("example.com", 443)
             code, reason = await client.refused("example.com", 80)
@@ -205,13 +250,13 @@ async def test_a_tor_that_is_gone_or_strange_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("proxy", ["", "localhost", "127.0.0.1:0", "127.0.0.1:x"])
 def test_a_tor_that_cannot_be_one_is_refused_at_once(proxy: str) -> None:
     with pytest.raises(BentoError):
-        TorRoute(proxy, "instance-7")
+        TorRoute(proxy, named("instance-7"))
 
 
 @pytest.mark.parametrize("identity", ["a" * 256, "ü"])
 def test_an_identity_that_socks_cannot_carry_is_refused_at_once(identity: str) -> None:
     with pytest.raises(BentoError):
-        TorRoute("127.0.0.1:9050", identity)
+        TorRoute("127.0.0.1:9050", named(identity))
 
 
 async def test_without_a_route_everything_is_refused_in_words() -> None:

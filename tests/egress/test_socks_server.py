@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from bento.egress.limits import MAX_REASON
 from bento.egress.socks_server import (
-    ACCEPT_METHOD,
     REFUSE_METHODS,
+    Event,
     Greeting,
+    Login,
     Reply,
     Request,
     SocksError,
@@ -22,13 +23,13 @@ from bento.egress.socks_server import (
 from bento.errors import RemoteProtocolError
 
 HELLO = b"\x05\x01\x00"
-Outcome = tuple[list[Greeting | Request], tuple[str, bytes] | None, bytes]
+Outcome = tuple[list[Event], tuple[str, bytes] | None, bytes]
 
 
 def outcome(*pieces: bytes) -> Outcome:
     """Events, error, rest."""
     parser = SocksServer()
-    events: list[Greeting | Request] = []
+    events: list[Event] = []
     try:
         for piece in pieces:
             parser.receive(piece)
@@ -120,10 +121,27 @@ def test_a_long_reason_is_cut_between_two_characters() -> None:
     assert set(line.decode("utf-8")) == {"ä", "\n"}
 
 
-def test_a_client_that_insists_on_a_password_is_turned_away() -> None:
-    assert refusal(b"\x05\x01\x02") == REFUSE_METHODS
+def test_a_client_that_offers_neither_a_name_nor_nothing_is_turned_away() -> None:
+    assert refusal(b"\x05\x01\x01") == REFUSE_METHODS
     assert refusal(b"\x05\x00") == REFUSE_METHODS
-    assert outcome(b"\x05\x02\x02\x00")[0] == [Greeting()]
+    assert outcome(b"\x05\x02\x01\x00")[0] == [Greeting()]
+
+
+def test_a_user_name_is_taken_when_it_is_offered_and_kept_with_the_request() -> None:
+    events, error, rest = outcome(
+        b"\x05\x02\x00\x02\x01\x03box\x05pass!\x05\x01\x00\x03\x0bexample.com\x01\xbbGET /"
+    )
+    assert error is None
+    assert events == [Greeting(2), Login("box"), Request("example.com", None, 443, "box")]
+    assert [event.answer for event in events[:2]] == [b"\x05\x02", b"\x01\x00"]
+    assert rest == b"GET /"
+
+
+@pytest.mark.parametrize("name", [b"a b", b"\x00", "ä".encode(), b"line\n"])
+def test_a_user_name_of_other_than_visible_characters_is_refused(name: bytes) -> None:
+    login = b"\x01" + bytes((len(name),)) + name + b"\x01x"
+    assert refusal(b"\x05\x01\x02" + login) == b"\x01\x01"
+    assert refusal(b"\x05\x01\x02\x05") == b""
 
 
 def test_socks4_and_http_get_no_answer() -> None:
@@ -188,7 +206,7 @@ def test_a_failure_is_a_reply_and_one_short_line_of_text(reason: str, code: Repl
 
 def test_success_tells_nothing_about_the_box() -> None:
     assert encode_reply(Reply.SUCCEEDED, "reason") == b"\x05\x00\x00\x01" + bytes(6)
-    assert ACCEPT_METHOD == b"\x05\x00"
+    assert Greeting().answer == b"\x05\x00"
 
 
 def test_the_error_is_of_the_declared_kind() -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.network
 async def through(network: Testnet, *rules: str) -> EgressProxy:
     socks = (await network.status()).socks
     policy = replace(web_policy(*rules), exit_policy=None)
-    return EgressProxy(policy, EgressLimits(), TorRoute(socks, "a function"))
+    return EgressProxy(policy, EgressLimits(), TorRoute(socks, lambda user: "a-function" + user))
 
 
 async def test_a_function_reaches_the_web_through_tor(network: Testnet) -> None:

@@ -24,8 +24,9 @@ ONION = r"[a-z2-7]{56}"
 FORMS = {
     "SETEVENTS": rf"SETEVENTS(?: {EVENT})+",
     "GETINFO": rf"GETINFO(?: {INFO})+",
-    "EXTENDCIRCUIT": rf"EXTENDCIRCUIT (?:0(?: {RELAY}(?:,{RELAY}){{1,7}})? purpose=controller"
+    "EXTENDCIRCUIT": rf"EXTENDCIRCUIT (?:0 {RELAY}(?:,{RELAY}){{1,7}} purpose=controller|0 purpose=general"
     rf"|\d+ {RELAY}(?:,{RELAY}){{0,6}})",
+    "SETCIRCUITPURPOSE": r"SETCIRCUITPURPOSE \d+ purpose=controller",
     "CLOSECIRCUIT": r"CLOSECIRCUIT \d+(?: IfUnused)?",
     "ATTACHSTREAM": r"ATTACHSTREAM \d+ \d+",
     "CLOSESTREAM": r"CLOSESTREAM \d+ \d+",
@@ -137,6 +138,11 @@ class ModelTor:
         elif not self._owned(peer, self.circuits, number):
             return [f'552 Unknown circuit "{number}"']
         return [f"250 EXTENDED {number}"]
+
+    def _setcircuitpurpose(self, peer: Peer, words: list[str]) -> list[str]:
+        if not self._owned(peer, self.circuits, int(words[0])):
+            return [f'552 Unknown circuit "{words[0]}"']
+        return ["250 OK"]
 
     def _closecircuit(self, peer: Peer, words: list[str]) -> list[str]:
         number = int(words[0])

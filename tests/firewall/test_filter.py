@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.firewall.kit import (
     KEY,
@@ -16,7 +18,7 @@ from tests.firewall.kit import (
     told,
 )
 
-from bento.firewall import limits
+from bento.firewall import Grants, Usage, limits
 from bento.firewall.filter import End, FunctionFilter, Hold, ToGuest
 from bento.firewall.permissions import PERMISSIONS
 
@@ -111,6 +113,7 @@ NEEDS = [
     ("SETEVENTS CIRC", "events"),
     ("GETINFO ns/all", "directory"),
     (f"GETINFO md/id/{RELAYS[0]}", "directory"),
+    ("GETINFO bento/manifest-line", "record"),
 ]
 
 
@@ -401,6 +404,31 @@ def test_the_recorded_line_allows_what_was_done_and_nothing_more():
     line = talk.filter.usage.grants().line()
     items = '"circuits=1", "streams=2", "onion-services=1", "onion-keys", "events", "directory=3"'
     assert line == f"tor = [{items}]"
+
+
+def test_a_recorded_function_may_do_everything_and_is_told_the_line_over_all_its_connections():
+    usage = Usage()
+    recorded = replace(settings(), grants=Grants.parse(["record"]).in_force, usage=usage)
+    Talk(recorded).command(f"EXTENDCIRCUIT 0 {PATH}", "250 EXTENDED 5")
+    talk = Talk(recorded)
+    talk.command("SETEVENTS CIRC", "250 OK")
+    assert 'tor = ["circuits=1", "events"]' in told(talk.say("GETINFO bento/manifest-line"))
+    assert 'tor = ["circuits=1", "events"]' in told(talk.say("GETINFO bento/manifest-line"))
+
+
+def test_a_circuit_whose_path_tor_chose_is_taken_out_of_its_use_in_the_next_command():
+    talk = Talk(settings("circuits=2"))
+    assert sent(talk.say("EXTENDCIRCUIT 0")) == ["EXTENDCIRCUIT 0 purpose=general"]
+    outputs = talk.tor("250 EXTENDED 7")
+    assert sent(outputs) == ["SETCIRCUITPURPOSE 7 purpose=controller"]
+    assert told(outputs) == "250 EXTENDED 7\r\n"
+    assert told(talk.tor("250 OK")) == ""
+    assert sent(talk.say("CLOSECIRCUIT 7")) == ["CLOSECIRCUIT 7"]
+
+
+def test_without_a_socket_of_its_own_a_bare_port_is_its_own_target():
+    talk = Talk(settings(onion_socket=None, onion_ports={80: "/run/80", 8080: "/run/8080"}))
+    assert "Port=80,unix:/run/80" in sent(talk.say("ADD_ONION NEW:BEST Port=80"))[0]
 
 
 def test_an_idle_filter_wants_nothing_of_tor_but_its_own_two_events():

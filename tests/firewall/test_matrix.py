@@ -39,8 +39,8 @@ ALL_COMMANDS = frozenset(
 )
 
 TO_TOR = [
-    ("EXTENDCIRCUIT 0", "EXTENDCIRCUIT 0 purpose=controller"),
-    ("extendcircuit 0 purpose=general", "EXTENDCIRCUIT 0 purpose=controller"),
+    ("EXTENDCIRCUIT 0", "EXTENDCIRCUIT 0 purpose=general"),
+    ("extendcircuit 0 purpose=general", "EXTENDCIRCUIT 0 purpose=general"),
     (f"EXTENDCIRCUIT 0 {A},{B}", f"EXTENDCIRCUIT 0 ${A},${B} purpose=controller"),
     (f"EXTENDCIRCUIT  0  ${A}~one,${B}=two ", f"EXTENDCIRCUIT 0 ${A},${B} purpose=controller"),
     (f"EXTENDCIRCUIT 0 {A.lower()},{B} purpose=controller", f"EXTENDCIRCUIT 0 ${A},${B} purpose=controller"),
@@ -132,9 +132,9 @@ REFUSED = [
     (f"EXTENDCIRCUIT 0 {NINE}", 513),
     (f"EXTENDCIRCUIT 5 {D},{E},{F},{G},{H},{K}", 513),
     (f"EXTENDCIRCUIT 0 {A},{A}", 513),
-    (f"EXTENDCIRCUIT 0 {A},{OWN_RELAY}", 513),
-    (f"EXTENDCIRCUIT 0 {A},{OWN_RELAY.lower()}~x", 513),
-    (f"EXTENDCIRCUIT 5 {OWN_RELAY}", 513),
+    (f"EXTENDCIRCUIT 0 {A},{OWN_RELAY}", 552),
+    (f"EXTENDCIRCUIT 0 {A},{OWN_RELAY.lower()}~x", 552),
+    (f"EXTENDCIRCUIT 5 {OWN_RELAY}", 552),
     (f"EXTENDCIRCUIT 0 {A},moria1", 512),
     (f"EXTENDCIRCUIT 0 {A},", 512),
     (f"EXTENDCIRCUIT 0 {A},{B}~bad-nick", 512),

@@ -22,8 +22,10 @@ def test_the_public_names():
         "Grants",
         "PERMISSIONS",
         "Permission",
+        "RECORD",
         "Report",
         "Settings",
+        "Usage",
         "new_isolation_key",
         "tor_username",
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bento.egress.rules import EgressRules
 from bento.errors import PolicyError
+from bento.firewall import Grants
 from bento.protocol.policy import violations
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ def admit(manifest: Manifest, policy: Policy) -> EgressRules:
     found += [
         f"egress {rule}: this box reaches {', '.join(policy.egress) or 'nothing'}"
         for rule in asked.exceeding(offered)
+    ]
+    offered_tor = ", ".join(policy.tor) or "nothing"
+    found += [
+        f"tor {item!r}: this box offers {offered_tor}"
+        for item in Grants.parse(manifest.tor).beyond(Grants.parse(policy.tor))
     ]
     if found:
         raise PolicyError(

@@ -32,10 +32,11 @@ _RETRY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class RelayFacts:
-    """What the relay allows and where it is."""
+    """What the relay allows, where it is, and its fingerprint (40 hex digits, "" if unknown)."""
 
     exit_policy: ExitPolicy
     addresses: frozenset[IPAddress]
+    fingerprint: str = ""
 
 
 class Beside:
@@ -106,7 +107,10 @@ async def _facts(controller: Controller) -> RelayFacts:
     with contextlib.suppress(TorError, ValueError):  # tor may not know its address yet
         text = (await controller.get_info("address"))["address"]
         addresses.add(ipaddress.ip_address(text))
-    return RelayFacts(ExitPolicy.parse(policy), frozenset(addresses))
+    fingerprint = ""
+    with contextlib.suppress(TorError):  # it is no relay yet
+        fingerprint = (await controller.get_info("fingerprint"))["fingerprint"]
+    return RelayFacts(ExitPolicy.parse(policy), frozenset(addresses), fingerprint)
 
 
 def local_addresses() -> set[IPAddress]:

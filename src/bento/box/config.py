@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from bento.errors import UsageError
+from bento.egress.rules import EgressRules
+from bento.errors import PolicyError, UsageError
+from bento.firewall import Grants
 from bento.protocol.manifest import read_size, read_time
 
 MIB = 1 << 20
@@ -34,11 +36,15 @@ class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Endpoints: `unix:/path` or `HOST:PORT`. The functions' tor is another, client-only process."""
+    """Endpoints: `unix:/path` or `HOST:PORT`. The functions' tor is another, client-only process;
+    if none is named and one is needed, bentod runs its own, with the lines of `functions_torrc`.
+    `allow` is what a function's manifest may ask of it (see docs/firewall.md)."""
 
     relay_control: str
     functions_control: str = ""
     functions_socks: str = ""
+    functions_torrc: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
 
 class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,7 +110,7 @@ def load(path: Path) -> Config:
         _check(config)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, PolicyError) as error:
         raise UsageError(f"{path}: {error}", "see docs/operators.md for every entry") from None
     return config
 
@@ -118,12 +124,15 @@ def _decode(kind: type, value: object) -> object:
 def _check(config: Config) -> None:
     if config.egress.via not in ("direct", "tor", "none"):
         raise ValueError('egress.via is "direct", "tor" or "none"')
-    if config.egress.via == "tor" and not config.tor.functions_socks:
-        raise ValueError('egress.via = "tor" needs tor.functions_socks')
     if config.conclave.attester not in ATTESTERS:
         raise ValueError(f"conclave.attester is one of {', '.join(ATTESTERS)}")
     if config.conclave.attester == "tpm" and not config.conclave.tpm_key:
         raise ValueError('conclave.attester = "tpm" needs conclave.tpm_key')
+    EgressRules.parse(config.egress.rules)
+    Grants.parse(config.tor.allow)
+    named = bool(config.tor.functions_socks), bool(config.tor.functions_control)
+    if named == (False, True) or (config.tor.allow and named == (True, False)):
+        raise ValueError("name both tor.functions_control and tor.functions_socks, or neither")
     if config.entrance.circuit is None and config.entrance.onion is None:
         raise ValueError("a box needs an entrance: [entrance.circuit] or [entrance.onion]")
     if config.entrance.circuit is not None:

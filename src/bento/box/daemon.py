@@ -12,6 +12,7 @@ from bento.box.beside import Beside
 from bento.box.conclaves import Conclaves
 from bento.box.door import Door
 from bento.box.entrance import Entrance
+from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
@@ -43,7 +44,10 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     config.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = load_or_create(config.state)
     await leftovers.sweep(config.run)
-    guard = Guard(config)
+    functions_tor = FunctionsTor(config)
+    stack.push_async_callback(functions_tor.close)
+    await functions_tor.start()
+    guard = Guard(config, functions_tor)
     stack.callback(guard.close)
     sandboxes = Sandboxes(config)
     stack.push_async_callback(sandboxes.close)
@@ -51,7 +55,7 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     conclaves = Conclaves.of(config, identity)
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
     instances = Instances(
-        config.run, offer.policy.instances, sandboxes.take, guard.proxy, conclaves
+        config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves
     )
     stack.push_async_callback(instances.close)
     door = Door(offer, instances)

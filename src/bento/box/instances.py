@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bento.box.conclaves import Conclaves
     from bento.box.terms import Terms
-    from bento.egress.proxy import EgressProxy
+    from bento.box.ways import Ways
     from bento.sandbox import Sandbox
 
 _MINUTE = 60  # expiry is told in whole minutes: no client learns the box's clock to the second
@@ -35,7 +35,7 @@ class Instance:
     name: str
     terms: Terms
     sandbox: Sandbox
-    proxy: EgressProxy
+    ways: Ways
     expires: int
     invocation: bytes = field(repr=False)  # hashes
     shutdown: bytes = field(repr=False)
@@ -68,7 +68,7 @@ class Grant:
 
 
 class Instances:
-    """The table. `take` gives a started-up sandbox for terms, `guard` an egress proxy serving it,
+    """The table. `take` gives a started-up sandbox for terms, `guard` the ways out of it,
     `conclaves` answers those that are one."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Instances:
         run: Path,
         capacity: int,
         take: Callable[[Terms], Awaitable[Sandbox]],
-        guard: Callable[[str, Terms], EgressProxy],
+        guard: Callable[[str, Terms], Ways],
         conclaves: Conclaves,
     ) -> None:
         self._run = run
@@ -120,15 +120,19 @@ class Instances:
     async def _start(self, terms: Terms, sandbox: Sandbox) -> Grant:
         name = sandbox.instance_id
         expires = math.ceil((time.time() + terms.manifest.lifetime) / _MINUTE) * _MINUTE
-        proxy = self._guard(name, terms)
+        ways = self._guard(name, terms)
         assert sandbox.egress_listener is not None
-        await proxy.serve(sandbox.egress_listener)
         start = self._conclaves.bound(terms) + terms.start(expires)
-        await asyncio.get_running_loop().sock_sendall(sandbox.control, start)
+        try:
+            await ways.serve(sandbox.egress_listener)
+            await asyncio.get_running_loop().sock_sendall(sandbox.control, start)
+        except BaseException:
+            await ways.close()
+            raise
         self._conclaves.attend(sandbox)
         invocation, invocation_hash = new_token()
         shutdown, shutdown_hash = new_token()
-        instance = Instance(name, terms, sandbox, proxy, expires, invocation_hash, shutdown_hash)
+        instance = Instance(name, terms, sandbox, ways, expires, invocation_hash, shutdown_hash)
         leftovers.note(self._run, name, sandbox.pid)
         self._by_invocation[invocation_hash] = instance
         self._by_shutdown[shutdown_hash] = instance
@@ -157,7 +161,7 @@ class Instances:
         self._by_shutdown.pop(instance.shutdown, None)
         for relay in tuple(instance.relays):
             relay.abort()
-        await instance.proxy.close()
+        await instance.ways.close()
         await instance.sandbox.kill()
         await self._conclaves.leave(instance.sandbox)
         instance.sandbox.close()

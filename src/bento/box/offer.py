@@ -41,6 +41,7 @@ def make_offer(
         instances=capacity.instances,
         egress=egress.rules if egress.via != "none" else (),
         egress_via=egress.via,
+        tor=config.tor.allow,
         enforcement=enforcement,
         attestation=attestation,
     )

@@ -10,15 +10,13 @@ import socket
 from typing import Protocol
 
 from bento.egress.addresses import IPAddress
-from bento.egress.limits import MAX_GREETING, MAX_REQUEST, EgressLimits
+from bento.egress.limits import MAX_HANDSHAKE, EgressLimits
 from bento.egress.meters import Destinations, LimitReached, destination_key
 from bento.egress.policy import EgressPolicy
 from bento.egress.relay import ByteGate, Relay
 from bento.egress.resolve import Resolver
 from bento.egress.routes import Refusal, Route, reply_of
 from bento.egress.socks_server import (
-    ACCEPT_METHOD,
-    Greeting,
     Reply,
     Request,
     SocksError,
@@ -146,13 +144,12 @@ class Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.limits.handshake_seconds):
-                while data := await loop.sock_recv(self._inner, MAX_GREETING + MAX_REQUEST):
+                while data := await loop.sock_recv(self._inner, MAX_HANDSHAKE):
                     parser.receive(data)
                     while event := parser.next_event():
                         if isinstance(event, Request):
                             return event
-                        assert isinstance(event, Greeting)
-                        await loop.sock_sendall(self._inner, ACCEPT_METHOD)
+                        await loop.sock_sendall(self._inner, event.answer)
         except TimeoutError:
             raise SocksError("the client did not finish its SOCKS request in time") from None
         except ConnectionError:

@@ -18,9 +18,9 @@ MAX_RULE_LENGTH = 280
 MAX_NAME_LENGTH = 253
 MAX_LABEL_LENGTH = 63
 
-# A SOCKS5 greeting is at most 2 + 255 bytes, a request 4 + 1 + 255 + 2 (RFC 1928 §3, §4).
-MAX_GREETING = 257
-MAX_REQUEST = 262
+# A SOCKS5 greeting is at most 2 + 255 bytes, a request 4 + 1 + 255 + 2 (RFC 1928 §3, §4), a user
+# name with its password 3 + 2 * 255 (RFC 1929 §2).
+MAX_HANDSHAKE = 257 + 262 + 513
 
 # The sentence after a failed SOCKS reply, in bytes of UTF-8, its newline included.
 MAX_REASON = 480

@@ -77,6 +77,12 @@ class EgressProxy:
 
     # --- for the box ---
 
+    def sibling(self, policy: EgressPolicy, route: Route) -> EgressProxy:
+        """Another way out of the same instance: one count of bytes, connections and destinations."""
+        other = EgressProxy(policy, self.limits, route)
+        other.counters, other.ledgers, other._meter = self.counters, self.ledgers, self._meter
+        return other
+
     async def serve(self, listener: socket.socket) -> None:
         """Begin to accept on `listener`, which is the proxy's from now on. Returns at once."""
         if self._closed:

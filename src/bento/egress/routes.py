@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from bento.egress.addresses import IPAddress, canonical
@@ -17,6 +18,7 @@ from bento.egress.limits import MAX_ANSWERS, EgressLimits
 from bento.egress.policy import EgressPolicy, Verdict
 from bento.egress.resolve import Resolver
 from bento.egress.socks_server import Reply, Request
+from bento.errors import UsageError
 from bento.tor.addresses import parse_endpoint
 from bento.tor.socks import encode_request
 
@@ -55,10 +57,13 @@ class Route(Protocol):
 
 
 class NoRoute:
-    """The box gives functions no network."""
+    """There is no way out here, and `reason` says why."""
+
+    def __init__(self, reason: str = "this box gives functions no network") -> None:
+        self._reason = reason
 
     async def open(self, request: Request, gate: Gate) -> socket.socket:
-        raise Refusal(Reply.NOT_ALLOWED, "this box gives functions no network")
+        raise Refusal(Reply.NOT_ALLOWED, self._reason)
 
 
 class DirectRoute:
@@ -98,23 +103,25 @@ class DirectRoute:
 class TorRoute:
     """Through the SOCKS port of a tor; names are resolved by the exit it chooses.
 
-    `proxy` is "unix:/path" or "HOST:PORT". `identity` becomes the SOCKS user name: tor gives
-    different ones different circuits (IsolateSOCKSAuth)."""
+    `proxy` is "unix:/path" or "HOST:PORT". `username(user)` is the SOCKS user name for a stream to
+    which the function itself gave the name `user`: tor gives different ones different circuits
+    (IsolateSOCKSAuth), so it must name the function whatever `user` is."""
 
-    def __init__(self, proxy: str, identity: str) -> None:
+    def __init__(self, proxy: str, username: Callable[[str], str]) -> None:
         """Raises UsageError if one of them cannot be used."""
         self._host, self._port = parse_endpoint(proxy)
-        encode_request("0.0.0.0", 1, identity)
-        self._identity = identity
+        encode_request("0.0.0.0", 1, username(""))
+        self._username = username
 
     async def open(self, request: Request, gate: Gate) -> socket.socket:
         verdict = gate.policy.verdict(request.name, request.ip, request.port)
         if not verdict.allowed:
             raise _refusal(verdict)
+        wire = self._written(request)
         await gate.claim(request.name, request.ip)
         sock = await self._reach_tor()
         try:
-            await self._ask(sock, request)
+            await self._ask(sock, wire)
         except OSError as error:
             sock.close()
             raise Refusal(Reply.FAILURE, "the box's tor closed the connection") from error
@@ -131,15 +138,21 @@ class TorRoute:
         except OSError as error:
             raise Refusal(Reply.FAILURE, "the box's tor cannot be reached") from error
 
-    async def _ask(self, sock: socket.socket, request: Request) -> None:
+    def _written(self, request: Request) -> bytes:
+        try:
+            username = self._username(request.user)
+            return encode_request(request.name or str(request.ip), request.port, username)
+        except UsageError as error:
+            raise Refusal(Reply.FAILURE, error.detail) from None
+
+    async def _ask(self, sock: socket.socket, wire: bytes) -> None:
         """RFC 1928 with RFC 1929. The greeting goes alone: tor loses its answer to it if the user
         name comes in the same read."""
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(sock, b"\x05\x01\x02")
         if await _receive(sock, 2) != b"\x05\x02":
             raise _strange_tor()
-        host = request.name or str(request.ip)
-        await loop.sock_sendall(sock, encode_request(host, request.port, self._identity))
+        await loop.sock_sendall(sock, wire)
         if await _receive(sock, 2) != b"\x01\x00":
             raise _strange_tor()
         _, code, _, kind = await _receive(sock, 4)

@@ -1,13 +1,15 @@
 """The server's half of SOCKS5 (RFC 1928) as a parser: bytes in, events out, no socket.
 
 Invariant: any bytes give events or `SocksError`, and the same ones whole or byte by byte. Only
-"no authentication" and CONNECT are spoken: who may use the listener is decided by the network
-namespace it was born in.
+CONNECT is spoken. Who may use the listener is decided by the network namespace it was born in, so a
+user name (RFC 1929) authenticates nobody: as with tor, it tells streams apart, and the password is
+not looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 
@@ -18,10 +20,12 @@ from bento.errors import RemoteProtocolError
 
 _VERSION = 5
 _NO_AUTHENTICATION = 0
+_USER_NAME = 2
+_LOGIN_VERSION = 1
+_VISIBLE = frozenset(range(0x21, 0x7F))
 _CONNECT = 1
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 
-ACCEPT_METHOD = bytes((_VERSION, _NO_AUTHENTICATION))
 REFUSE_METHODS = bytes((_VERSION, 0xFF))
 
 
@@ -50,16 +54,38 @@ class SocksError(RemoteProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The client offered "no authentication"; answer ACCEPT_METHOD."""
+    """The client offered a method that is spoken here; send `answer`. A name is taken if offered."""
+
+    method: int = _NO_AUTHENTICATION
+
+    @property
+    def answer(self) -> bytes:
+        return bytes((_VERSION, self.method))
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The client gave a user name; send `answer`."""
+
+    user: str
+
+    @property
+    def answer(self) -> bytes:
+        return bytes((_LOGIN_VERSION, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """CONNECT to `name` or to `ip`; exactly one of them is not None."""
+    """CONNECT to `name` or to `ip`; exactly one of them is not None. `user` is the name that the
+    function gave to the stream, empty if none."""
 
     name: str | None
     ip: IPAddress | None
     port: int
+    user: str = ""
+
+
+Event = Greeting | Login | Request
 
 
 def encode_reply(code: Reply, reason: str = "") -> bytes:
@@ -80,7 +106,8 @@ class SocksServer:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._greeted = False
+        self._expects: Callable[[], Event | None] = self._greeting
+        self._user = ""
         self._finished = False
 
     @property
@@ -91,11 +118,9 @@ class SocksServer:
     def receive(self, data: bytes) -> None:
         self._buffer += data
 
-    def next_event(self) -> Greeting | Request | None:
+    def next_event(self) -> Event | None:
         """None: more bytes are needed, or the Request was given. Raises SocksError, for good."""
-        if self._finished:
-            return None
-        return self._request() if self._greeted else self._greeting()
+        return None if self._finished else self._expects()
 
     def _greeting(self) -> Greeting | None:
         buffer = self._buffer
@@ -104,11 +129,32 @@ class SocksServer:
         if len(buffer) < 2 or len(buffer) < 2 + buffer[1]:
             return None
         methods = bytes(buffer[2 : 2 + buffer[1]])
-        if _NO_AUTHENTICATION not in methods:
-            raise SocksError("the client insists on a password", REFUSE_METHODS)
         del buffer[: 2 + len(methods)]
-        self._greeted = True
-        return Greeting()
+        if _USER_NAME in methods:
+            self._expects = self._login
+            return Greeting(_USER_NAME)
+        if _NO_AUTHENTICATION in methods:
+            self._expects = self._request
+            return Greeting()
+        raise SocksError("the client wants a way to log in that is not known here", REFUSE_METHODS)
+
+    def _login(self) -> Login | None:
+        """version, length, name, length, password"""
+        buffer = self._buffer
+        if buffer and buffer[0] != _LOGIN_VERSION:
+            raise SocksError("the user name is not written as RFC 1929 has it")
+        if len(buffer) < 2 or len(buffer) < 3 + buffer[1]:
+            return None
+        name, password = bytes(buffer[2 : 2 + buffer[1]]), buffer[2 + buffer[1]]
+        end = 3 + len(name) + password
+        if len(buffer) < end:
+            return None
+        if not _VISIBLE.issuperset(name):
+            raise SocksError("a user name is visible ASCII characters", bytes((_LOGIN_VERSION, 1)))
+        del buffer[:end]
+        self._user = name.decode()
+        self._expects = self._request
+        return Login(self._user)
 
     def _request(self) -> Request | None:
         buffer = self._buffer
@@ -122,6 +168,7 @@ class SocksServer:
             return None
         host, port = bytes(buffer[start : end - 2]), int.from_bytes(buffer[end - 2 : end], "big")
         request = _named(host, port) if kind == _NAME else Request(None, _address(host), port)
+        request = replace(request, user=self._user)
         del buffer[:end]
         self._finished = True
         return request

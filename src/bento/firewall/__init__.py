@@ -11,16 +11,19 @@ before a relay's control port, and has nothing to do with network filtering (tha
 
 from bento.firewall.isolation import new_isolation_key, tor_username
 from bento.firewall.judge import Settings
-from bento.firewall.permissions import PERMISSIONS, Grants, Permission
+from bento.firewall.permissions import PERMISSIONS, RECORD, Grants, Permission
 from bento.firewall.proxy import Firewall, Report
+from bento.firewall.usage import Usage
 
 __all__ = [
     "PERMISSIONS",
+    "RECORD",
     "Firewall",
     "Grants",
     "Permission",
     "Report",
     "Settings",
+    "Usage",
     "new_isolation_key",
     "tor_username",
 ]

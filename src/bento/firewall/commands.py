@@ -77,6 +77,16 @@ class ExtendCircuit:
 
 
 @dataclass(frozen=True, slots=True)
+class SetCircuitPurpose:
+    """The firewall's own: takes a circuit whose path tor chose out of tor's use for streams."""
+
+    circuit: int
+
+    def line(self) -> str:
+        return f"SETCIRCUITPURPOSE {self.circuit} purpose=controller"
+
+
+@dataclass(frozen=True, slots=True)
 class CloseCircuit:
     circuit: int
     if_unused: bool = False

@@ -231,6 +231,8 @@ class FunctionFilter:
         if forward is not None:
             self._in_flight = False
             answer = forward.done(reply, now) if reply.is_ok else _error(reply)
+            if reply.is_ok and forward.follow is not None and (wire := forward.follow(reply)):
+                self._internal(wire)
             if self._state is _State.LEAVING:
                 self._clean_up()
             elif self._state is _State.OPEN:

@@ -38,8 +38,10 @@ class Settings:
     """One function's place behind the firewall.
 
     `onion_socket` is the unix socket of the box that leads into the sandbox, `onion_ports` such
-    sockets for single TCP ports of the sandbox. `socks_listeners` are addresses inside the
-    sandbox. `own_relays` are fingerprints (40 hex digits) no circuit may contain.
+    sockets for single TCP ports of the sandbox; without an `onion_socket` a port that names no
+    target is its own, as with tor. `socks_listeners` are addresses inside the sandbox. `own_relays`
+    are fingerprints (40 hex digits) no circuit may contain. `usage` is kept over the connections
+    of a function if given, else each counts alone.
     """
 
     isolation_key: str
@@ -49,6 +51,7 @@ class Settings:
     socks_listeners: tuple[str, ...] = ()
     onion_socket: str | None = None
     onion_ports: Mapping[int, str] = field(default_factory=dict)
+    usage: Usage | None = None
 
     def __post_init__(self) -> None:
         for path in (self.onion_socket, *self.onion_ports.values()):
@@ -67,10 +70,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A command for tor, and the reply to make of tor's 250."""
+    """A command for tor, the reply to make of tor's 250, and perhaps a command of the firewall's
+    own that must follow it at once."""
 
     wire: bytes
     done: Callable[[Reply, float], bytes]
+    follow: Callable[[Reply], bytes | None] | None = None
 
 
 Decision = Answer | Forward
@@ -88,7 +93,7 @@ class Judge:
         self._grants = settings.grants
         self._own = own
         self.view = View(settings.isolation_key, own)
-        self.usage = Usage()
+        self.usage = settings.usage or Usage()
         self.asked_events: frozenset[str] = frozenset()
         self.leave_unattached = False
         self._buckets = {
@@ -184,6 +189,8 @@ class Judge:
             return self._settings.tor_version
         if key == "net/listeners/socks":
             return " ".join(f'"{address}"' for address in self._settings.socks_listeners)
+        if key == "bento/manifest-line":
+            return self.usage.grants().line()
         return " ".join(sorted(EVENTS if key == "events/names" else FEATURES))
 
     def _set_events(self, command: c.SetEvents, now: float) -> Decision:
@@ -203,9 +210,10 @@ class Judge:
     # -- circuits and streams --------------------------------------------------------------
 
     def _extend_circuit(self, command: c.ExtendCircuit, now: float) -> Decision:
-        self._need("circuits", "EXTENDCIRCUIT")
+        # 552 and 512 are the only statuses of EXTENDCIRCUIT whose words stem shows.
+        self._need("circuits", "EXTENDCIRCUIT", 552)
         if not self._settings.own_relays.isdisjoint(command.path):
-            raise never("a circuit through the box's own relay", "it would see both ends", 513)
+            raise never("a circuit through the box's own relay", "it would see both ends", 552)
         before = 0
         if command.circuit:
             before = self._made(command.circuit).hops
@@ -221,9 +229,12 @@ class Judge:
             raise exhausted(
                 "building circuits so fast", "circuits", number, PERMISSIONS["circuits"].most
             )
-        # tor puts nobody's streams on a circuit of this purpose by itself: with any other one,
-        # a function's circuit could be given another's stream.
-        purpose = "" if command.circuit else "controller"
+        # tor puts nobody's streams on a circuit of the purpose "controller" by itself: with any
+        # other one, a function's circuit could be given another's stream. But it cannot choose a
+        # path for that purpose (a bug of 0.4.9: a stack trace, and 551). So such a circuit begins
+        # as a general one and is changed in the next command, long before it is built.
+        chosen_by_tor = not command.circuit and not command.path
+        purpose = "" if command.circuit else "general" if chosen_by_tor else "controller"
         rebuilt = c.ExtendCircuit(command.circuit, command.path, purpose)
 
         def done(reply: Reply, _now: float) -> bytes:
@@ -236,7 +247,8 @@ class Judge:
                 self._own.add_circuit(int(number), hops)
             return replies.one_line(250, f"EXTENDED {int(number)}")
 
-        return Forward(encode_command(rebuilt.line()), done)
+        wire = encode_command(rebuilt.line())
+        return Forward(wire, done, _take_out_of_use if chosen_by_tor else None)
 
     def _made(self, number: int) -> Circuit:
         circuit = self._own.made_circuit(number)
@@ -300,11 +312,14 @@ class Judge:
         return Forward(encode_command(rebuilt.line(targets)), done)
 
     def _target(self, port: c.ServicePort) -> str:
-        if port.target is not None and port.target in self._settings.onion_ports:
-            return self._settings.onion_ports[port.target]
-        if self._settings.onion_socket is None:
-            raise never(f"the target of port {port.virtual}", "the box opened no way to it", 513)
-        return self._settings.onion_socket
+        ports, own_socket = self._settings.onion_ports, self._settings.onion_socket
+        if port.target is not None and port.target in ports:
+            return ports[port.target]
+        if own_socket is not None:
+            return own_socket
+        if port.target is None and port.virtual in ports:
+            return ports[port.virtual]
+        raise never(f"the target of port {port.virtual}", "the box opened no way to it", 513)
 
     def _service_added(self, reply: Reply, *, key_known: bool) -> bytes:
         told = dict(_pair(line.text) for line in reply.lines[:-1])
@@ -356,6 +371,13 @@ class Judge:
 def subscription(events: frozenset[str]) -> bytes:
     """SETEVENTS for tor: what the function asked for, and what the ownership table lives on."""
     return encode_command(c.SetEvents(tuple(sorted(events | {"CIRC", "STREAM"}))).line())
+
+
+def _take_out_of_use(reply: Reply) -> bytes | None:
+    number = reply.text.partition(" ")[2]
+    if not number.isascii() or not number.isdigit():
+        return None
+    return encode_command(c.SetCircuitPurpose(int(number)).line())
 
 
 def _info_values(reply: Reply) -> dict[str, str]:

@@ -27,6 +27,8 @@ class Permission:
     most: int = 0
 
 
+RECORD = "record"
+
 PERMISSIONS: Mapping[str, Permission] = {
     permission.name: permission
     for permission in (
@@ -68,6 +70,7 @@ PERMISSIONS: Mapping[str, Permission] = {
             600,
             6000,
         ),
+        Permission(RECORD, "do all of the above at their most, and be told the line that would do"),
     )
 }
 
@@ -94,6 +97,11 @@ class Grants:
         """All permissions at their most: what a function runs with while it is recorded."""
         return cls({permission.name: permission.most for permission in PERMISSIONS.values()})
 
+    @property
+    def in_force(self) -> Grants:
+        """What the function may really do: everything, while it is recorded."""
+        return Grants.everything() if RECORD in self else self
+
     def __contains__(self, name: str) -> bool:
         return name in self.numbers
 
@@ -109,9 +117,14 @@ class Grants:
             if name not in policy or number > policy.number(name)
         )
 
+    @property
+    def items(self) -> tuple[str, ...]:
+        """As `parse` reads them."""
+        return tuple(_written(name, number) for name, number in self.numbers.items())
+
     def line(self) -> str:
         """The manifest line that asks for exactly this."""
-        items = ", ".join(f'"{_written(name, n)}"' for name, n in self.numbers.items())
+        items = ", ".join(f'"{item}"' for item in self.items)
         return f"tor = [{items}]"
 
 

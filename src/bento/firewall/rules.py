@@ -152,6 +152,7 @@ INFO: tuple[InfoRule, ...] = (
     InfoRule("net/listeners/socks", "", Source.FIREWALL),
     InfoRule("events/names", "", Source.FIREWALL),
     InfoRule("features/names", "", Source.FIREWALL),
+    InfoRule("bento/manifest-line", "record", Source.FIREWALL),
     InfoRule("circuit-status", "circuits", Source.CIRCUITS),
     InfoRule("stream-status", "streams", Source.STREAMS),
     InfoRule("onions/current", "onion-services", Source.SERVICES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bento.firewall.permissions import PERMISSIONS, Grants
+from bento.firewall.permissions import PERMISSIONS, RECORD, Grants
 
 _MINUTE = 60.0
 
@@ -37,6 +37,6 @@ class Usage:
             {
                 name: min(self._peaks[name], permission.most)  # 0 where nothing is counted
                 for name, permission in PERMISSIONS.items()
-                if name in self._peaks
+                if name in self._peaks and name != RECORD
             }
         )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from bento.errors import PolicyError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Protocol
+    from typing import Any, Protocol
+
+    from bento.guest.onion import OnionService
+    from bento.guest.tor import TorWay
 
     class Session(Protocol):
         """One invocation, in the sandbox (guest.session) or on the author's own machine."""
@@ -29,8 +34,16 @@ class Limits:
 class Api:
     """The function's way out. One object for each session; safe to use from several threads."""
 
-    def __init__(self, session: Session, folder: str, limits: Limits, expires: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        folder: str,
+        limits: Limits,
+        expires: int,
+        tor: TorWay | None = None,
+    ) -> None:
         self._session = session
+        self._tor = tor
         self._folder = folder
         self.limits = limits
         self.expires = expires
@@ -68,3 +81,26 @@ class Api:
         folder = Path(self._folder)
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    def stem(self) -> Any:
+        """An ordinary `stem.control.Controller`, logged in, on the functions' tor of this box.
+
+        The Stem firewall stands between: it shows and does what the manifest's `tor` line allows,
+        with what is this function's own. One for the whole instance, so leave it open: what was
+        built with it ends when it is closed. Streams go through socks5h://127.0.0.1:9050.
+        Raises PolicyError if the manifest asks for nothing of tor."""
+        return self._tor_way().controller()
+
+    def onion_service(self, port: int = 80, *, wait: bool = True) -> OnionService:
+        """A new onion service on `port`, which ends with the instance or with its `close`.
+
+        `for connection in service` gives plain sockets. Needs `tor = ["onion-services", "events"]`;
+        without `wait` it returns before clients can find the address and needs no events."""
+        return self._tor_way().service(port, wait)
+
+    def _tor_way(self) -> TorWay:
+        if self._tor is None:
+            raise PolicyError(
+                "this function may not use tor", 'ask in its manifest: tor = ["circuits", "events"]'
+            )
+        return self._tor

@@ -35,6 +35,8 @@ _MODULES = (
     "guest.names",
     "guest.dial",
     "guest.loops",
+    "guest.onion",
+    "guest.tor",
     "guest.function",
     "guest.connection",
     "guest.runtime",

@@ -22,6 +22,10 @@ from bento.guest.session import Session
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bento.guest.tor import TorWay
+
 LISTENER_FD = 3
 EGRESS_PORT = 1080
 FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
@@ -51,6 +55,7 @@ class Runtime:
         self._watched: dict[int, int] = {}
         self._greeting: dict[int, socket] = {}  # accepted, first byte not there yet
         self._early: list[socket] = []
+        self._tor: TorWay | None = None
         self._awake: set[SessionConnection] = set()
         self._wake_fd = posix.eventfd(0, posix.EFD_NONBLOCK | posix.EFD_CLOEXEC)
         self._listener = socket(fileno=LISTENER_FD)
@@ -113,6 +118,10 @@ class Runtime:
             self._admit(self._session_on(sock))
         elif use == control.SESSION:
             self._early.append(sock)  # it overtook the Start on the control connection
+        elif use == control.TOR:
+            self._tor_way().offer(sock)
+        elif use == control.ONION:
+            self._tor_way().onions.arrive(sock)
         else:
             sock.close()
 
@@ -129,6 +138,13 @@ class Runtime:
         if self.enclosure is not None:
             return self.enclosure.connection(sock, self)
         return SessionConnection(sock, self)
+
+    def _tor_way(self) -> TorWay:
+        if self._tor is None:
+            from bento.guest.tor import TorWay
+
+            self._tor = TorWay()
+        return self._tor
 
     def _admit(self, connection: Connection) -> None:
         fd = connection.sock.fileno()
@@ -261,8 +277,12 @@ class Runtime:
         try:
             self._wait_loaded()
             terms = Limits(self.started.memory, self.started.disk, self.started.network)
-            api = Api(session, f"{FOLDER}/data", terms, self.started.expires)
-            self._function.call(api, args, kwargs, text)
+            api = Api(session, f"{FOLDER}/data", terms, self.started.expires, self._tor)
+            try:
+                self._function.call(api, args, kwargs, text)
+            finally:
+                if self._tor is not None and (line := self._tor.recorded_line()):
+                    session.log(line)
         except BentoError as error:
             session.finish(True, str(error), self._failure_text)
         except BaseException as error:

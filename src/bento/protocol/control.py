@@ -8,6 +8,11 @@ connect again and gets READY again.
 In a conclave the box sends Bound before Start, and for each channel of a client the guest asks
 Measure and the box, which speaks for the platform, answers Measured. A guest that the box connects to
 again asks again what was not answered.
+
+For a function that may use tor the box also connects with TOR and one byte more (RECORDED or PLAIN):
+the guest answers TOR_READY with two listeners, for control and SOCKS, and that connection is over. What
+comes from an onion service is brought with ONION and the service's target, two bytes; the rest is the
+connection's own.
 """
 
 from __future__ import annotations
@@ -17,7 +22,11 @@ from bento.protocol.wire import FLAG, U32, U64, Blob, Fixed, FrameReader, Messag
 
 CONTROL = b"C"
 SESSION = b"S"
+TOR = b"T"
+ONION = b"O"
 READY = b"ready"
+TOR_READY = b"tor"
+PLAIN, RECORDED = b"p", b"r"
 
 
 class Start(Message, tag=0x40):

@@ -28,6 +28,8 @@ _SIZES = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _TIME = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?", re.ASCII)
 _TIMES = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _EGRESS_RULES = 64
+_TOR_ITEMS = 16
+_TOR_ITEM = r"[a-z-]{1,32}(=[0-9]{1,7})?"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Manifest:
     lifetime: int = 3600
     egress: tuple[str, ...] = field(default=())
     spool: int = limits.WINDOW
+    tor: tuple[str, ...] = field(default=())
 
     @classmethod
     def parse(cls, text: str) -> Manifest:
@@ -162,6 +165,16 @@ def _egress(value: object) -> tuple[str, ...]:
     raise ValueError(f'egress is a list of at most {_EGRESS_RULES} rules such as "*:443"')
 
 
+def _tor(value: object) -> tuple[str, ...]:
+    if (
+        isinstance(value, list)
+        and len(value) <= _TOR_ITEMS
+        and all(isinstance(item, str) and re.fullmatch(_TOR_ITEM, item) for item in value)
+    ):
+        return tuple(value)
+    raise ValueError('tor is a list of permissions such as "circuits=2" or "events"')
+
+
 def _spool(value: object) -> int:
     size = read_size(value)
     if size < limits.SPOOL_MIN:
@@ -178,5 +191,6 @@ _READERS = {
     "pids": _pids,
     "lifetime": read_time,
     "egress": _egress,
+    "tor": _tor,
     "spool": _spool,
 }

@@ -43,6 +43,7 @@ class Policy:
     egress: tuple[str, ...]
     egress_via: str  # "direct", "tor" or "none"
     enforcement: str  # how limits are kept: "cgroup" or "rlimit"
+    tor: tuple[str, ...] = ()  # what functions may ask of tor
     attestation: tuple[str, ...] = ()
 
     def document(self) -> bytes:
@@ -89,7 +90,8 @@ def verify(document: bytes, signature: bytes, public_key: bytes, expected: str) 
 def violations(manifest: Manifest, policy: Policy) -> list[str]:
     """Each item of `manifest` that `policy` does not allow, with the policy's own line.
 
-    Egress rules are judged by bento.egress, where their grammar lives."""
+    Egress rules are judged by bento.egress and what is asked of tor by bento.firewall, where their
+    grammars live."""
     found = []
     if manifest.image not in policy.images:
         found.append(f"image {manifest.image!r}: this box offers {', '.join(policy.images)}")

@@ -9,11 +9,18 @@ from pathlib import Path
 
 from bento.box.identity import load_or_create
 from bento.conclave.attesters.emulated import EmulatedPlatform
+from bento.firewall import Grants
 from bento.testnet.layout import BOX_PORT, WEB, Box
 from bento.tor.announcement import RELAY_HOST, Announcement
 
+_ALLOWED = Grants.everything().items
+"""All that functions can be given of tor, recording included: here is the place to try."""
+
 _INSTANCES = 200
 """More than a box's default: tests of idle cost install a hundred functions on one box."""
+
+
+Table = dict[str, str | int | bool | list[str]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def _prepare_platform(own: Path, maker: Path) -> None:
 
 def configuration(box: Box) -> str:
     """The file that `bentod run --config` reads (TOML)."""
-    tables: dict[str, dict[str, str | int | bool]] = {
+    tables: dict[str, Table] = {
         "": {"name": box.name, "state": str(box.state), "run": str(box.run)},
         "entrance.circuit": {"address": box.relay.address, "port": BOX_PORT},
         "entrance.onion": {"single_hop": True},
@@ -56,6 +63,7 @@ def configuration(box: Box) -> str:
             "relay_control": box.relay.control_endpoint,
             "functions_control": box.functions.control_endpoint,
             "functions_socks": box.functions.socks_endpoint,
+            "allow": list(_ALLOWED),
         },
         "egress": {"via": "direct", "test_web": WEB},
         "capacity": {"instances": _INSTANCES},
@@ -64,8 +72,8 @@ def configuration(box: Box) -> str:
     return "\n".join(line for name, table in tables.items() for line in _table(name, table))
 
 
-def _table(name: str, table: dict[str, str | int | bool]) -> list[str]:
-    # A JSON string, number or boolean is a TOML one too (without the escapes \/ and \u of
+def _table(name: str, table: Table) -> list[str]:
+    # A JSON string, number, boolean or list of those is a TOML one too (without the escapes \/ and \u of
     # surrogates, which ensure_ascii=False avoids).
     values = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
     return [*([f"[{name}]"] if name else []), *values, ""]
