@@ -11,6 +11,7 @@ from bento.box.conclaves import Conclaves
 from bento.box.config import Capacity, CircuitEntrance, Conclave, Config, Egress, Entrance, Tor
 from bento.box.door import Door
 from bento.box.entrance import Entrance as Listener
+from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
@@ -29,11 +30,14 @@ class LocalBox:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.identity = load_or_create(config.state)
-        self.guard = Guard(config)
+        self.functions = FunctionsTor(config)
+        self.guard = Guard(config, self.functions)
         self.guard.update(RelayFacts(ExitPolicy.parse(EXIT_POLICY), frozenset()))
         self.sandboxes = Sandboxes(config)
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.push_async_callback(self.functions.close)
+        await self.functions.start()
         stack.callback(self.guard.close)
         stack.push_async_callback(self.sandboxes.close)
         await self.sandboxes.start()
@@ -60,8 +64,8 @@ class LocalBox:
 
 
 @contextlib.asynccontextmanager
-async def local_box(*, attester="none", **capacity):
-    """A box with the given capacity, gone without a trace afterwards."""
+async def local_box(*, attester="none", tor=None, **capacity):
+    """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
     # Short: a unix socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
@@ -71,7 +75,7 @@ async def local_box(*, attester="none", **capacity):
             name="local",
             state=Path(folder, "state"),
             run=run,
-            tor=Tor("unix:/nowhere"),
+            tor=Tor("unix:/nowhere", **(tor or {})),
             entrance=Entrance(circuit=CircuitEntrance()),
             egress=Egress(via="direct", test_web="127.80.0.0/16"),
             capacity=Capacity(**capacity),

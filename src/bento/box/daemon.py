@@ -54,9 +54,7 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     await sandboxes.start()
     conclaves = Conclaves.of(config, identity)
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
-    instances = Instances(
-        config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves
-    )
+    instances = Instances(config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves)
     stack.push_async_callback(instances.close)
     door = Door(offer, instances)
     stack.push_async_callback(door.close)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bento.errors import BentoError, TorError
 from bento.firewall import Firewall
+from bento.safelog import Event, log
 from bento.tor.control_codec import parse_arguments
 from bento.tor.controller import Controller
 from bento.tor.process import TorProcess
@@ -120,7 +121,9 @@ class FunctionsTor:
             if self._process is not None:
                 ends.append(self._process.exited)
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            log(Event.FUNCTIONS_TOR_LOST)
             await self._come_back()
+            log(Event.FUNCTIONS_TOR_BACK)
 
     async def _come_back(self) -> None:
         if self._firewall is not None:

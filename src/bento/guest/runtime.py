@@ -22,16 +22,13 @@ from bento.guest.session import Session
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from bento.guest.tor import TorWay
-
 LISTENER_FD = 3
 EGRESS_PORT = 1080
 FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bento.guest.enclosure import Enclosure
+    from bento.guest.tor import TorWay
 
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
 

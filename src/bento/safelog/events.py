@@ -101,6 +101,8 @@ class Event(Enum):
     LEFTOVERS_ENDED = _warning("ended {count} sandboxes that an earlier bentod left", count=int)
     TOR_LOST = _warning("the relay's tor went away; waiting for it")
     TOR_BACK = _warning("the relay's tor is back")
+    FUNCTIONS_TOR_LOST = _warning("the functions' tor went away; waiting for it")
+    FUNCTIONS_TOR_BACK = _warning("the functions' tor is back")
     SANDBOX_FAILED = _warning("a sandbox could not be started: {fault}", fault=Fault)
     NO_EVIDENCE = _warning("the platform gave a conclave no evidence: {fault}", fault=Fault)
     METRICS_OPEN = _info("metrics are served")

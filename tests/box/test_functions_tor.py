@@ -1,0 +1,137 @@
+"""The functions' tor that bentod runs by itself: there for functions, back when it died, gone with bentod."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import textwrap
+
+import pytest
+from tests.local_box import local_box
+from tests.waiting import until
+
+from bento.errors import PolicyError
+from bento.tor.controller import Controller
+
+OFFLINE = {"functions_torrc": ("DisableNetwork 1",), "allow": ("events", "streams", "circuits")}
+
+VERSION = """
+def main(api):
+    for _ in api:
+        try:
+            api.send(str(api.stem().get_version()).split()[0] + " ")
+        except Exception as error:
+            api.send(type(error).__name__ + " ")
+"""
+
+
+def function(body: str, *manifest: str) -> bytes:
+    lines = ['memory = "128 MiB"', *manifest]
+    head = ["# /// bento", *(f"# {line}" for line in lines), "# ///"]
+    return "\n".join([*head, textwrap.dedent(body)]).encode()
+
+
+async def next_word(session) -> str:
+    async for piece in session:
+        return piece.decode().strip()
+    raise AssertionError("the function ended")
+
+
+@pytest.fixture
+async def box():
+    async with local_box(tor=OFFLINE) as local:
+        yield local
+
+
+async def test_bentod_runs_the_functions_tor_itself_and_it_ends_with_it():
+    async with local_box(tor=OFFLINE) as local:
+        pid = local.functions._process.pid
+        instance, session = await local.box.run(function(VERSION, 'tor = ["events"]'))
+        await session.send(b"x")
+        assert (await next_word(session)).startswith("0.4.")
+        await session.close_input()
+        await session.read()
+        await instance.shutdown()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+async def test_a_dead_functions_tor_comes_back_and_functions_go_on(box):
+    instance, session = await box.box.run(function(VERSION, 'tor = ["events"]'))
+    await session.send(b"x")
+    await next_word(session)
+    before = box.functions._process.pid
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: not box.functions.working)
+    await until(lambda: box.functions.working)
+    assert box.functions._process.pid != before
+    word = ""
+    async with asyncio.timeout(120):
+        while not word.startswith("0.4."):  # its old connection has ended, the next is a new one
+            await session.send(b"x")
+            word = await next_word(session)
+    await session.close_input()
+    await session.read()
+    await instance.shutdown()
+
+
+async def test_the_boxes_own_relay_is_excluded_also_after_tor_came_back(box):
+    async def excluded() -> str:
+        async with await Controller.connect(box.functions._control) as tor:
+            await tor.authenticate()
+            return (await tor.command("GETCONF ExcludeNodes")).text
+
+    box.functions.exclude("AB" * 20)
+    await asyncio.gather(*box.functions._tasks - {_keeper(box)})
+    assert "$" + "AB" * 20 in await excluded()
+    os.kill(box.functions._process.pid, signal.SIGKILL)
+    await until(lambda: not box.functions.working)
+    await until(lambda: box.functions.working)
+    assert "$" + "AB" * 20 in await excluded()
+
+
+def _keeper(box):
+    return next(task for task in box.functions._tasks if "_keep" in repr(task.get_coro()))
+
+
+async def test_streams_through_tor_need_their_permission_and_say_so(box):
+    source = function(
+        """
+        import socket
+        def main(api):
+            sock = socket.create_connection(("127.0.0.1", 9050), 10)
+            sock.sendall(b"\\x05\\x01\\x00\\x05\\x01\\x00\\x03\\x0bexample.com\\x00\\x50")
+            while data := sock.recv(1000):
+                api.send(data)
+        """,
+        'tor = ["events"]',
+    )
+    instance, session = await box.box.run(source)
+    assert b'tor = ["streams"]' in await session.read()
+    await instance.shutdown()
+
+
+async def test_a_function_without_a_tor_line_has_no_way_to_tor(box):
+    source = function(
+        """
+        import socket
+        def main(api):
+            try: api.stem()
+            except Exception as error: api.send(str(error))
+            for port in (9050, 9051):
+                try: socket.create_connection(("127.0.0.1", port), 5)
+                except ConnectionRefusedError: api.send(" closed")
+        """
+    )
+    instance, session = await box.box.run(source)
+    said = (await session.read()).decode()
+    assert "tor = " in said and said.endswith(" closed closed")
+    await instance.shutdown()
+
+
+async def test_more_of_tor_than_the_policy_offers_is_refused_item_by_item(box):
+    source = function("def main(api): pass", 'tor = ["circuits=9", "streams", "onion-services"]')
+    with pytest.raises(PolicyError) as caught:
+        await box.box.run(source)
+    assert "circuits=9" in caught.value.detail and "onion-services=1" in caught.value.detail
+    assert "'streams=32'" not in caught.value.detail
