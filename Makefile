@@ -3,7 +3,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := packaging/debian-packages.txt
 
-.PHONY: setup demo check test campaign vm bench lock clean
+.PHONY: setup demo check test campaign vm bench experiment-scale lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -40,6 +40,10 @@ vm: setup
 # Each figure as one JSON line; ONLY=P1 runs one.
 bench: setup
 	@$(BIN)/python -m benchmarks $(ONLY)
+
+# LoadBalancer with 100 to 100,000 visitors, by simulation; CONSENSUS=FILE reads a tor's own.
+experiment-scale: setup
+	@$(BIN)/python -m experiments.scale $(if $(CONSENSUS),--consensus $(CONSENSUS))
 
 lock:
 	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \

@@ -1,0 +1,1 @@
+"""One folder an experiment; `make experiment-NAME` runs one."""
