@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.sandbox.conftest import Spawner
 from tests.sandbox.inside import run
 
-from bento.sandbox import Sandbox
+from bento.sandbox import Sandbox, launch
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
@@ -155,7 +157,24 @@ async def test_a_descriptor_of_ours_is_not_inherited_even_if_it_is_inheritable(
         os.close(reader)
 
 
-async def test_signals_are_as_any_program_expects_them(sandbox: Sandbox) -> None:
+@pytest.fixture
+def started_in_the_background(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A jailer as after `nohup bentod &`: with signals ignored, and one blocked."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    jailer = launch.Jailer()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    monkeypatch.setattr(launch, "_current", jailer)
+    yield
+    jailer.close()
+
+
+async def test_signals_are_as_any_program_expects_them(
+    started_in_the_background: None, sandbox: Sandbox
+) -> None:
     """What its starter ignored would stay ignored: then no child could be waited for."""
     code = """
         import signal

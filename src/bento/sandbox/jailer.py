@@ -137,8 +137,7 @@ def _fork_into(group: int) -> tuple[int, int]:
 def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
     try:
         _place(descriptors)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)  # what is ignored stays ignored through exec
+        _reset_signals()
         for path in request["tasks"]:
             _write(path, "0")
         os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
@@ -155,6 +154,14 @@ def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
         os.write(2, f"jailer: {error}\n".encode())
     finally:
         os._exit(1)
+
+
+def _reset_signals() -> None:
+    """What is ignored or blocked stays so through exec: our own choices, and those of whoever started us."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _place(descriptors: list[int]) -> None:
