@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.local_box import local_box
 
 from benchmarks.figures import Figure, median
+from bento.box.config import Admission
 
 INSTANCES = 100
 SECONDS = 10
@@ -45,7 +46,7 @@ def bare_python() -> int:
 
 async def idle() -> tuple[list[int], float]:
     """(private bytes of each instance, cores that all of it used)."""
-    async with local_box(pool=0, instances=INSTANCES) as local:
+    async with local_box(Admission(priced=False), pool=0, instances=INSTANCES) as local:
         sessions = []
         for _ in range(INSTANCES):
             _, session = await local.box.run(IDLE)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from bento.box.beside import RelayFacts
 from bento.box.conclaves import Conclaves
-from bento.box.config import Capacity, CircuitEntrance, Conclave, Config, Egress, Entrance, Tor
+from bento.box.config import (
+    Admission,
+    Capacity,
+    CircuitEntrance,
+    Conclave,
+    Config,
+    Egress,
+    Entrance,
+    Tor,
+)
 from bento.box.door import Door
 from bento.box.entrance import Entrance as Listener
 from bento.box.functions_tor import FunctionsTor
@@ -17,6 +26,7 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.offer import make_offer
 from bento.box.sandboxes import Sandboxes
+from bento.box.turnstile import Turnstile
 from bento.client.box import Box, BoxName
 from bento.client.route import UnixRoute
 from bento.tor.exit_policy import ExitPolicy
@@ -53,7 +63,10 @@ class LocalBox:
             self.conclaves,
         )
         stack.push_async_callback(self.instances.close)
-        self.door = Door(offer, self.instances)
+        self.turnstile = Turnstile(
+            offer.policy.instances, self.instances.taken, priced=self.config.admission.priced
+        )
+        self.door = Door(offer, self.instances, self.turnstile)
         stack.push_async_callback(self.door.close)
         self.path = self.config.run / "door.sock"
         stack.callback(Listener.unix(self.path, self.door.enter).close)
@@ -64,7 +77,7 @@ class LocalBox:
 
 
 @contextlib.asynccontextmanager
-async def local_box(*, attester="none", tor=None, **capacity):
+async def local_box(admission=None, *, attester="none", tor=None, **capacity):
     """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
     # Short: a unix socket's path has at most 107 bytes.
@@ -80,6 +93,7 @@ async def local_box(*, attester="none", tor=None, **capacity):
             egress=Egress(via="direct", test_web="127.80.0.0/16"),
             capacity=Capacity(**capacity),
             conclave=Conclave(attester=attester),
+            admission=admission or Admission(),
         )
         async with contextlib.AsyncExitStack() as stack:
             local = LocalBox(config)

@@ -5,6 +5,7 @@
       HostError         this machine: disk, permissions, a missing program
       TorError          tor, or the way through the Tor network
       BoxError          the box refused or failed
+        BusyError         the box is loaded: pay, wait, or go elsewhere
       FunctionError     the user's function failed
       PolicyError       a manifest is not within a policy
       AttestationError  evidence was missing or not acceptable
@@ -55,6 +56,21 @@ class BoxError(BentoError):
     exit_status = 12
 
 
+class BusyError(BoxError):
+    """`wait` is seconds until asking again makes sense; `quote` a protocol.puzzle.Quote, the price
+    for which the box does it now, or None."""
+
+    kind = "busy"
+    exit_status = 17
+
+    def __init__(
+        self, detail: str, hint: str = "", *, wait: int = 0, quote: object | None = None
+    ) -> None:
+        super().__init__(detail, hint)
+        self.wait = wait
+        self.quote = quote
+
+
 class FunctionError(BentoError):
     kind = "function"
     exit_status = 13
@@ -90,6 +106,7 @@ KINDS: dict[str, type[BentoError]] = {
         HostError,
         TorError,
         BoxError,
+        BusyError,
         FunctionError,
         PolicyError,
         AttestationError,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bento.client.network import Network, TorEndpoints
+from bento.client.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -62,10 +63,14 @@ async def connect(
     name: str | None = None,
     *,
     entrance: str | None = None,
+    patience: float = PATIENCE,
     progress: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Box]:
-    """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random."""
+    """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random.
+
+    `patience`: seconds of work and waiting that a place on a loaded box may cost."""
     async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
+        box.patience, box.on_wait = patience, progress
         yield box
 
 

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from tests.local_box import local_box
 
-from bento.errors import BoxError, FunctionError, PolicyError, UsageError
+from bento.errors import BoxError, BusyError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
 
@@ -221,8 +221,10 @@ async def test_a_function_that_ends_itself_leaves_nothing(local):
 async def test_a_full_box_says_so():
     async with local_box(instances=1) as local:
         await local.box.install(ECHO)
-        with pytest.raises(BoxError, match="runs 1 instances already"):
-            await local.box.install(ECHO)
+        impatient = local.box
+        impatient.patience = 0
+        with pytest.raises(BusyError, match="the box is full"):
+            await impatient.install(ECHO)
 
 
 async def test_an_instance_has_one_owner(local):

@@ -43,7 +43,9 @@ def test_boxes_lists_every_box_with_its_verified_policy(network):
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["name"] for line in lines] == ["box0", "box1", "box2"]
     for line in lines:
-        assert set(line) == {"name", "fingerprint", "onion", "key", "load", "policy", "problem"}
+        known = {"name", "fingerprint", "onion", "key", "load", "price", "policy", "problem"}
+        assert set(line) == known
+        assert line["price"] == 0  # nobody is there
         assert line["policy"]["images"] == ["python", "browser", "python-conclave"]
         assert line["policy"]["attestation"] == ["emulated"]
         assert len(line["onion"]) == 56

@@ -30,6 +30,7 @@ class Guest:
             "disk": 2,
             "upload": 1 << 20,
             "spool": 1 << 20,
+            "patience": 60,
             "network": False,
         } | terms
         self.sandbox.control.setblocking(True)

@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.errors import BoxError, LocalProtocolError, PolicyError, RemoteProtocolError
+from bento.errors import BoxError, BusyError, LocalProtocolError, PolicyError, RemoteProtocolError
 from bento.protocol import door
 from bento.protocol.door import BoxDoor, ClientDoor
+from bento.protocol.puzzle import Quote
 from bento.protocol.wire import encode
 
 TOKEN = b"t" * 32
-WELCOME = (b"{}", bytes(64), bytes(32), 0)
+WELCOME = (b"{}", bytes(64), bytes(32), 0, 0)
 ANSWERS = [
-    (door.Create("", bytes(32)), door.Created(TOKEN, TOKEN, 60)),
+    (door.Create("", bytes(32), b""), door.Created(TOKEN, TOKEN, 60)),
     (door.Open(TOKEN), door.Opened()),
     (door.Shutdown(TOKEN), door.Done()),
 ]
@@ -51,6 +52,17 @@ def test_a_refusal_carries_its_kind_and_hint():
     (answer,) = client.receive(refusal)
     error = answer.error()
     assert (type(error), error.detail, error.hint) == (PolicyError, "too much", "ask for less")
+
+
+@pytest.mark.parametrize("quote", [None, Quote(12345, 6, b"s" * 16)])
+def test_a_refusal_of_a_busy_box_carries_price_or_wait_for_machines(quote):
+    client, box = ClientDoor(), BoxDoor()
+    box.receive(client.request(door.Create("", bytes(32), b"")))
+    busy = BusyError("not now", "pay or wait", wait=0 if quote else 5, quote=quote)
+    (answer,) = client.receive(box.answer(door.refusal(busy)))
+    error = answer.error()
+    assert (type(error), error.detail, error.hint) == (BusyError, "not now", "pay or wait")
+    assert (error.wait, error.quote) == (busy.wait, quote)
 
 
 def test_a_long_refusal_is_cut_not_dropped():

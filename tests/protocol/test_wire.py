@@ -10,14 +10,14 @@ from bento.protocol.wire import FrameReader, encode
 
 DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
-    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused,
+    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused, door.Busy,
 )  # fmt: skip
 ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, control.Start)
 
 EXAMPLES = [
     door.Hello((1, 7)),
-    door.Welcome(1, b"{}", bytes(64), bytes(32), 50),
-    door.Create('image = "python"', bytes(32)),
+    door.Welcome(1, b"{}", bytes(64), bytes(32), 50, 1 << 40),
+    door.Create('image = "python"', bytes(32), b"n" * 48),
     door.Created(b"i" * 32, b"s" * 32, 1_700_000_000),
     door.Open(b"t" * 32),
     door.Opened(),
@@ -25,6 +25,7 @@ EXAMPLES = [
     door.Done(),
     door.Inquire(),
     door.Refused("box", "no", "yes"),
+    door.Busy("no", "yes", 5, 1 << 40, 7, b"s" * 16),
     session.Load(10, 0, b"o" * 16),
     session.Code(b"def main"),
     session.Loading(0),
@@ -39,7 +40,7 @@ EXAMPLES = [
     session.End(9, True, "the function raised E", "Traceback"),
     session.Bye(),
     session.Failed("box", "detail", "hint", ""),
-    control.Start(bytes(32), 1, 2, 3, 4, 5, True),
+    control.Start(bytes(32), 1, 2, 3, 4, 5, 6, True),
 ]
 
 

@@ -134,3 +134,10 @@ async def test_waiting_for_a_service_ends_when_tor_goes_away(offline_tor):
     await offline_tor.stop()
     with pytest.raises(TorError, match="went away"):
         await service.published()
+
+
+async def test_a_service_may_have_tor_ask_for_work(offline_tor):
+    key = OnionKey.generate()
+    async with await offline_tor.controller() as controller:
+        await add_onion(controller, key, 80, "127.0.0.1:9", False, proof_of_work=True)
+        assert (await controller.get_info("onions/current"))["onions/current"] == key.address

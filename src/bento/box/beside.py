@@ -82,6 +82,7 @@ class Beside:
                     self._onion.port,
                     f"unix:{self._onion_target}",
                     self._onion.single_hop,
+                    proof_of_work=self._onion.proof_of_work,
                 )
         except BaseException:
             await controller.close()

@@ -28,6 +28,7 @@ class OnionEntrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     single_hop: bool = False
     port: int = 80
+    proof_of_work: bool = True  # tor's own, asked for only under load; needs tor 0.4.9 with `pow`
 
 
 class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +85,12 @@ class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libraries: str = ""  # where the guest's libraries are copied to; everyone must be able to enter
 
 
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who gets a place when many want one, see docs/fairness.md."""
+
+    priced: bool = True  # ask for work when loaded, of those who show no pass
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One box. `state` keeps its identity, `run` its sockets."""
 
@@ -95,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     egress: Egress = Egress()
     capacity: Capacity = Capacity()
     conclave: Conclave = Conclave()
+    admission: Admission = Admission()
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,13 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.offer import make_offer
 from bento.box.sandboxes import Sandboxes
+from bento.box.turnstile import Turnstile
 from bento.safelog import Event, log
 
 if TYPE_CHECKING:
     from bento.box.config import Config
+
+_DESCRIPTORS = 1 << 16  # 20 instances with all their connections need 5,200
 
 
 async def serve(config: Config) -> None:
@@ -41,6 +45,7 @@ async def serve(config: Config) -> None:
 
 
 async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
+    _allow_many_descriptors()
     config.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = load_or_create(config.state)
     await leftovers.sweep(config.run)
@@ -56,7 +61,8 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
     instances = Instances(config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves)
     stack.push_async_callback(instances.close)
-    door = Door(offer, instances)
+    turnstile = Turnstile(offer.policy.instances, instances.taken, priced=config.admission.priced)
+    door = Door(offer, instances, turnstile)
     stack.push_async_callback(door.close)
     onion_socket = config.run / "onion.sock"
     if config.entrance.onion is not None:
@@ -73,3 +79,10 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     if config.entrance.circuit is not None:
         circuit = config.entrance.circuit
         stack.callback(Entrance.tcp(circuit.address, circuit.port, door.enter).close)
+
+
+def _allow_many_descriptors() -> None:
+    """The usual 1,024 are a handful of functions with their sessions: others could fill them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

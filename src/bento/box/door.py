@@ -1,7 +1,9 @@
 """One client connection: hello, one request, its answer, and then perhaps a pipe to a guest.
 
 Everything a client can cause before it shows a token is bounded here: frame size, time, and the
-number of connections in that state.
+number of connections in that state. Who has made no request yet is a stranger; when there are too many,
+the one who has stood there longest makes room. A client sends its request with the opening of its
+stream, so those are the slow ones, and any number of them keeps nobody out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bento.box.admission import admit
 from bento.box.terms import Terms
-from bento.errors import BentoError, BoxError, HostError
+from bento.errors import BentoError, BoxError, BusyError, HostError
 from bento.protocol.conclave import terms_hash
 from bento.protocol.door import (
     BoxDoor,
@@ -24,9 +26,9 @@ from bento.protocol.door import (
     Inquire,
     Open,
     Opened,
-    Refused,
     Request,
     Shutdown,
+    refusal,
 )
 from bento.protocol.manifest import Manifest
 from bento.safelog import Event, Fault, log
@@ -34,35 +36,48 @@ from bento.safelog import Event, Fault, log
 if TYPE_CHECKING:
     from bento.box.instances import Instance, Instances
     from bento.box.offer import Offer
+    from bento.box.turnstile import Turnstile
 
 _READ = 1 << 16
 _KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
 _LINGER_SECONDS = 10  # for a refused client to hear why
-_WAITING = 512  # connections at most that have not made their request yet
+_STRANGERS = 512  # connections at most that made no request yet, or are still told why not
+_RETRY_SECONDS = 5
+_PIPES = 128  # connections at most to one instance: each of its 64 sessions, and its replacement
 
 
 class Door:
     """Answers connections of every entrance."""
 
-    def __init__(self, offer: Offer, instances: Instances) -> None:
+    def __init__(self, offer: Offer, instances: Instances, turnstile: Turnstile) -> None:
         self._offer = offer
         self._instances = instances
-        self._waiting = 0
+        self._turnstile = turnstile
+        self._strangers: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enter(self, client: socket.socket) -> None:
         """Takes charge of an accepted, non-blocking socket."""
-        if self._waiting >= _WAITING:
-            client.close()
-            return
         task = asyncio.create_task(self._serve(client))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
+        self._estrange(task)
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _estrange(self, task: asyncio.Task[None]) -> None:
+        if len(self._strangers) >= _STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
+        self._strangers[task] = None
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._strangers.pop(task, None)
 
     async def _serve(self, client: socket.socket) -> None:
         door = BoxDoor()
@@ -72,6 +87,7 @@ class Door:
                 request = await self._request(door, client)
                 joined = await self._answer(door, client, request)
             except BentoError as error:
+                self._estrange(_current())
                 await _tell(client, door, error)
                 return
             except OSError:
@@ -83,7 +99,6 @@ class Door:
 
     async def _request(self, door: BoxDoor, client: socket.socket) -> Request:
         loop = asyncio.get_running_loop()
-        self._waiting += 1
         try:
             async with asyncio.timeout(_KNOCK_SECONDS):
                 while True:
@@ -92,18 +107,16 @@ class Door:
                         raise ConnectionResetError
                     for message in door.receive(data):
                         if not isinstance(message, Hello):
+                            self._strangers.pop(_current(), None)
                             return message
                         await loop.sock_sendall(client, self._welcome(door, message))
         except TimeoutError:
             raise BoxError("the request took too long to arrive", "try again") from None
-        finally:
-            self._waiting -= 1
 
     def _welcome(self, door: BoxDoor, hello: Hello) -> bytes:
         offer = self._offer
-        return door.welcome(
-            hello, offer.document, offer.signature, offer.public_key, self._instances.load
-        )
+        signed = offer.document, offer.signature, offer.public_key
+        return door.welcome(hello, *signed, self._instances.load, self._turnstile.price)
 
     async def _answer(
         self, door: BoxDoor, client: socket.socket, request: Request
@@ -118,13 +131,20 @@ class Door:
             return None
         if isinstance(request, Open):
             instance = self._instances.find(request.invocation)
+            if len(instance.relays) >= _PIPES:
+                raise BusyError(
+                    f"the instance has {_PIPES} connections already",
+                    "end some sessions, or try again later",
+                    wait=_RETRY_SECONDS,
+                )
             answer: Opened | Created = Opened()
             guest = await self._instances.connect(instance)
         else:
             instance, guest, answer = await self._create(request)
         try:
-            await loop.sock_sendall(client, door.answer(answer))
-        except OSError:
+            async with asyncio.timeout(_KNOCK_SECONDS):
+                await loop.sock_sendall(client, door.answer(answer))
+        except OSError:  # TimeoutError is one
             guest.close()
             if isinstance(answer, Created):  # nobody holds its tokens
                 await self._instances.end(instance)
@@ -134,22 +154,32 @@ class Door:
     async def _create(self, request: Create) -> tuple[Instance, socket.socket, Created]:
         policy = self._offer.policy
         manifest = Manifest.parse(request.manifest)
+        rules = admit(manifest, policy)
+        holder = self._turnstile.enter(request, manifest)
         terms = Terms(
             manifest,
-            admit(manifest, policy),
+            rules,
             request.function,
             policy.upload,
             terms_hash(request.manifest, request.function),
+            holder,
         )
         try:
             grant = await self._instances.create(terms)
             guest = await self._instances.connect(grant.instance)
         except HostError as error:
+            self._turnstile.failed(request)
             # What is wrong with this machine is its operator's to know.
             log(Event.SANDBOX_FAILED, fault=Fault.of(error))
             raise BoxError("the box cannot start a sandbox now", "try another box") from error
         answer = Created(grant.invocation, grant.shutdown, grant.instance.expires)
         return grant.instance, guest, answer
+
+
+def _current() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _tell(client: socket.socket, door: BoxDoor, error: BentoError) -> None:
@@ -158,7 +188,7 @@ async def _tell(client: socket.socket, door: BoxDoor, error: BentoError) -> None
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError, BentoError, TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
-            await loop.sock_sendall(client, door.answer(Refused.of(error)))
+            await loop.sock_sendall(client, door.answer(refusal(error)))
             client.shutdown(socket.SHUT_WR)
             while await loop.sock_recv(client, _READ):
                 pass

@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -84,13 +85,13 @@ class Instances:
         self._take = take
         self._guard = guard
         self._conclaves = conclaves
-        self._creating = 0
+        self._creating: Counter[str] = Counter()  # starts under way, by holder
         self._by_invocation: dict[bytes, Instance] = {}
         self._by_shutdown: dict[bytes, Instance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._by_shutdown) + self._creating
+        return len(self._by_shutdown) + self._creating.total()
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(tuple(self._by_shutdown.values()))
@@ -100,22 +101,27 @@ class Instances:
         """Percent of the capacity in use."""
         return min(100, math.ceil(100 * len(self) / self.capacity))
 
+    def taken(self, holder: str) -> int:
+        """How many places one part of the box has in use."""
+        running = sum(one.terms.holder == holder for one in self._by_shutdown.values())
+        return running + self._creating[holder]
+
     async def create(self, terms: Terms) -> Grant:
         """A new instance, started. Raises BoxError when the box is full, HostError when it fails."""
         if len(self) >= self.capacity:
             raise BoxError(
                 f"the box runs {self.capacity} instances already", "try later, or another box"
             )
-        self._creating += 1
+        self._creating[terms.holder] += 1  # until it stands in the table: no place is given twice
         try:
             sandbox = await self._take(terms)
+            try:
+                return await self._start(terms, sandbox)
+            except BaseException:
+                await sandbox.kill()
+                raise
         finally:
-            self._creating -= 1
-        try:
-            return await self._start(terms, sandbox)
-        except BaseException:
-            await sandbox.kill()
-            raise
+            self._creating[terms.holder] -= 1
 
     async def _start(self, terms: Terms, sandbox: Sandbox) -> Grant:
         name = sandbox.instance_id

@@ -46,6 +46,7 @@ def _emit(report: BoxReport) -> None:
         onion=entry.announcement.onion,
         key=entry.announcement.key,
         load=report.greeting.load if report.greeting else None,
+        price=report.greeting.price if report.greeting else None,
         policy=policy,
         problem=report.problem,
     )
@@ -53,6 +54,7 @@ def _emit(report: BoxReport) -> None:
 
 def _print(report: BoxReport) -> None:
     from bento.protocol.manifest import show_size
+    from bento.protocol.puzzle import effort
 
     entry = report.entry
     print(f"{entry.nickname}  {entry.fingerprint}")
@@ -61,7 +63,10 @@ def _print(report: BoxReport) -> None:
         return
     policy = report.greeting.policy
     egress = ", ".join(policy.egress) or "no network"
-    print(f"    load {report.greeting.load} % of {policy.instances} instances")
+    print(
+        f"    load {report.greeting.load} % of {policy.instances} instances; "
+        f"a new one costs {effort(report.greeting.price)}"
+    )
     print(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
     print(
         f"    each at most {show_size(policy.memory)} memory, {policy.cpu:g} cores, "

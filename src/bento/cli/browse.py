@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bento.cli.output import emit, say
+from bento.cli.place import place, place_arguments
 
 if TYPE_CHECKING:
     from bento.functions.browser.pack import Pack
@@ -30,8 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="x2",
         help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds)",
     )
-    parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
-    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    place_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,8 +77,7 @@ async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack,
     from bento.face import connect
     from bento.functions.browser import client
 
-    progress = None if args.json else say
-    async with connect(args.box, entrance=args.entrance, progress=progress) as box:
+    async with connect(**place(args)) as box:
         instance, session = await box.run(
             client.build_upload(), text=False, on_log=None, trust=None, **words
         )

@@ -7,12 +7,12 @@ import asyncio
 
 from bento.cli.calls import read_upload
 from bento.cli.output import emit, say
+from bento.cli.place import place, place_arguments
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a Python file, or a zip with a __main__.py")
-    parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
-    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    place_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,8 +26,7 @@ async def _install(args: argparse.Namespace, upload: bytes) -> None:
     from bento.client.owners import remember
     from bento.face import connect
 
-    progress = None if args.json else say
-    async with connect(args.box, entrance=args.entrance, progress=progress) as box:
+    async with connect(**place(args)) as box:
         instance = await box.install(upload)
     remember(instance)
     assert instance.shutdown_ticket is not None

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any
 
-from bento.errors import BentoError
+from bento.errors import BentoError, BusyError
 
 
 def say(text: str) -> None:
@@ -28,7 +28,8 @@ def summary(**values: Any) -> None:
 def report(error: BentoError, *, debug: bool = False, as_json: bool = False) -> int:
     """Shows an error in one plain sentence with its hint; returns its exit status."""
     if as_json:
-        summary(error=error.kind, detail=error.detail, hint=error.hint)
+        busy = _busy(error) if isinstance(error, BusyError) else {}
+        summary(error=error.kind, detail=error.detail, hint=error.hint, **busy)
     else:
         say(f"error: {error.detail}")
         for note in getattr(error, "__notes__", ()):
@@ -38,3 +39,8 @@ def report(error: BentoError, *, debug: bool = False, as_json: bool = False) -> 
     if debug:
         traceback.print_exception(error)
     return error.exit_status
+
+
+def _busy(error: BusyError) -> dict[str, int]:
+    """What a program needs to decide: hashes to pay, or seconds to wait."""
+    return {"price": getattr(error.quote, "work", 0), "wait": error.wait}

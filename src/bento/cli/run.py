@@ -9,14 +9,14 @@ import time
 from bento.cli import conclave
 from bento.cli.calls import converse, parse_words, read_upload, show_log
 from bento.cli.output import say, summary
+from bento.cli.place import place, place_arguments
 from bento.errors import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a Python file, or a zip with a __main__.py")
     parser.add_argument("words", metavar="ARG", nargs="*", help="value, name=value, or @FILE")
-    parser.add_argument("--box", help="nickname, fingerprint or onion address; default: any")
-    parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    place_arguments(parser)
     conclave.arguments(parser)
     parser.add_argument(
         "--local", action="store_true", help="run it here, without Tor AND WITHOUT ANY SANDBOX"
@@ -43,8 +43,7 @@ async def _run(
     from bento.face import connect
 
     began = time.monotonic()
-    progress = None if args.json else say
-    async with connect(args.box, entrance=args.entrance, progress=progress) as box:
+    async with connect(**place(args)) as box:
         instance, session = await box.run(
             upload,
             *positional,

@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bento.client.door import Greeting, Pipe, knock
+from bento.client.patience import PATIENCE, Patience
 from bento.client.session import Session, failure
-from bento.errors import AttestationError, BentoError, BoxError, RemoteProtocolError
+from bento.errors import (
+    AttestationError,
+    BentoError,
+    BoxError,
+    BusyError,
+    RemoteProtocolError,
+)
 from bento.protocol import limits
 from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
@@ -65,11 +72,16 @@ class BoxName:
 
 
 class Box:
-    """A box reached over one route; every request is a stream of its own on it."""
+    """A box reached over one route; every request is a stream of its own on it.
+
+    `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
+    `on_wait` hears what is waited for."""
 
     def __init__(self, name: BoxName, route: Route) -> None:
         self.name = name
         self._route = route
+        self.patience = PATIENCE
+        self.on_wait: Log | None = None
 
     async def __aenter__(self) -> Box:
         return self
@@ -132,7 +144,7 @@ class Box:
 
         The verdict may refuse. Raises AttestationError for evidence that does not even verify,
         PolicyError for a box without conclaves."""
-        request = Create(_EMPTY_CONCLAVE, secrets.token_bytes(_DIGEST))
+        request = Create(_EMPTY_CONCLAVE, secrets.token_bytes(_DIGEST), b"")
         attestation = self._enclosed(trust, request).attest()
         created, pipe = await self._request_instance(request, attestation.hello)
         try:
@@ -179,6 +191,19 @@ class Box:
             pipe.writer.write(follow)
         return pipe
 
+    async def _enter(self, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
+        """Asks for a place at once; on a loaded box again, with what it asks for, within `patience`."""
+        patience = Patience(self.patience, self.on_wait)
+        solution = b""
+        while True:
+            request = Create(wanted.manifest, wanted.function, solution)
+            try:
+                _, answer, pipe = await knock(self._route, request, self.name.key_hash, hello)
+            except BusyError as busy:
+                solution = await patience.satisfy(busy)
+            else:
+                return answer, pipe
+
     async def _create(self, upload: bytes, trust: Trust | None) -> tuple[Instance, Pipe, bytes]:
         """(a new instance, a stream to its guest, what is to be uploaded through it)."""
         manifest = manifest_text(upload)
@@ -187,7 +212,7 @@ class Box:
         if closed:
             manifest = in_conclave(manifest)
             upload = secrets.token_bytes(limits.SALT) + upload
-        request = Create(manifest, hashlib.sha256(upload).digest())
+        request = Create(manifest, hashlib.sha256(upload).digest(), b"")
         enclosed = self._enclosed(trust, request) if closed else None
         attestation = enclosed.attest() if enclosed else None
         hello = attestation.hello if attestation else b""
@@ -202,7 +227,7 @@ class Box:
         return instance, pipe, upload
 
     async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
-        _, answer, pipe = await knock(self._route, request, self.name.key_hash, early)
+        answer, pipe = await self._enter(request, early)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bento.errors import BoxError
-from bento.protocol.door import Answer, ClientDoor, Inquire, Refused, Request, Welcome
+from bento.protocol.door import Answer, Busy, ClientDoor, Inquire, Refused, Request, Welcome
 from bento.protocol.policy import Policy, verify
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ class Pipe:
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a box says of itself: its verified policy, and its load in percent."""
+    """What a box says of itself: its verified policy, its load in percent, and what a new instance of
+    the default manifest costs now, in hashes."""
 
     policy: Policy
     load: int
+    price: int
 
 
 async def knock(
@@ -77,11 +79,11 @@ async def _read(
         if not data:
             raise BoxError("the box hung up", "it may be restarting; try again or use another box")
         for message in door.receive(data):
-            if isinstance(message, Refused):
+            if isinstance(message, Refused | Busy):
                 raise message.error()
             if isinstance(message, Welcome):
                 policy = verify(message.policy, message.signature, message.key, key_hash)
-                greeting = Greeting(policy, message.load)
+                greeting = Greeting(policy, message.load, message.price)
                 if isinstance(request, Inquire):
                     return greeting, None
                 continue

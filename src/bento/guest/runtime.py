@@ -12,6 +12,7 @@ from _socket import socket
 from _thread import get_ident, start_new_thread
 from select import EPOLLIN, EPOLLOUT, epoll
 from struct import pack
+from time import monotonic
 
 from bento.errors import BentoError, BoxError, FunctionError
 from bento.guest import network
@@ -41,6 +42,8 @@ class Runtime:
         self.enclosure = enclosure
         self.started: control.Start | None = None
         self.owner: bytes | None = None
+        self._started_at = 0.0
+        self._installed = False  # whether all of the code came and was what was announced
         self._function: Function | None = None
         self._loaded = Signal()
         self._failure: FunctionError | None = None
@@ -67,8 +70,19 @@ class Runtime:
         self._poll.register(self._wake_fd, EPOLLIN)
         self._poll.register(self._listener.fileno(), EPOLLIN)
         while True:
-            for fd, events in self._poll.poll():
+            for fd, events in self._poll.poll(self._uploading()):
                 self._dispatch(fd, events)
+
+    def _uploading(self) -> float:
+        """Seconds left for the upload, -1 when it is there. A place that nobody uses is given up: the
+        process ends, and with it the instance."""
+        if self.started is None or self._installed:
+            return -1
+        left = self._started_at + self.started.patience - monotonic()
+        left += self._function.received / limits.UPLOAD_RATE if self._function else 0
+        if left <= 0:
+            posix._exit(0)
+        return left
 
     def _dispatch(self, fd: int, events: int) -> None:
         if fd == self._wake_fd:
@@ -175,6 +189,7 @@ class Runtime:
         """The box hands the instance out. Only the first time counts: a restarted box starts again."""
         if self.started is None:
             self.started = terms
+            self._started_at = monotonic()
             salt = limits.SALT if self.enclosure is not None else 0
             self._function = Function(terms.function, terms.upload, FOLDER, salt)
             sys.stdout = sys.stderr = _Printed(self)
@@ -202,6 +217,7 @@ class Runtime:
         self._function.append(data)
         if self._function.complete:
             self._function.verify()
+            self._installed = True
             start_new_thread(self._load, (connection,))
 
     def session(self, name: bytes, create: bool) -> tuple[Session, bool]:

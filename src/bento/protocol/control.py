@@ -38,6 +38,7 @@ class Start(Message, tag=0x40):
     disk: int = field(U64)  # bytes
     upload: int = field(U64)  # bytes
     spool: int = field(U32)  # bytes of unacknowledged answer kept for each session
+    patience: int = field(U32)  # seconds for the upload to begin; a slow one ends the guest too
     network: bool = field(FLAG)  # whether any egress was granted
 
 

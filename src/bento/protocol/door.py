@@ -2,11 +2,14 @@
 
     client                      box
     Hello  Create|Open|Shutdown ->
-           <- Welcome  Created|Opened|Done|Refused
+           <- Welcome  Created|Opened|Done|Refused|Busy
 
 The client's request follows its Hello without waiting. After Created or Opened the connection is a
 pipe to the instance's guest (see `session`); bytes the client already sent behind an Open are the
 pipe's first. Anything else ends the connection.
+
+A loaded box answers a Create with Busy: the price (see `puzzle`) or a time to wait. The client pays
+and asks again on a new stream; an idle box asks for nothing and costs no round trip more.
 
 `BoxDoor` and `ClientDoor` are the two machines: bytes in, messages out, no I/O. The legal order is
 the table `_NEXT` of each.
@@ -14,11 +17,13 @@ the table `_NEXT` of each.
 
 from __future__ import annotations
 
-from bento.errors import KINDS, BentoError, LocalProtocolError, RemoteProtocolError
+from bento.errors import KINDS, BentoError, BusyError, LocalProtocolError, RemoteProtocolError
 from bento.protocol import limits
+from bento.protocol.puzzle import Quote
 from bento.protocol.wire import (
     U8,
     U16,
+    U32,
     U64,
     Blob,
     Fixed,
@@ -43,6 +48,9 @@ class Welcome(Message, tag=0x02):
     signature: bytes = field(Fixed(64))
     key: bytes = field(Fixed(32))  # Ed25519; its hash stands in the relay's descriptor
     load: int = field(U8)  # percent of the instances the policy offers
+    price: int = field(
+        U64
+    )  # hashes asked now for a function with the default manifest; 0 when idle
 
 
 class Create(Message, tag=0x03):
@@ -50,6 +58,7 @@ class Create(Message, tag=0x03):
 
     manifest: str = field(Text(limits.MANIFEST))
     function: bytes = field(Fixed(32))  # SHA-256 of the upload; the guest runs nothing else
+    solution: bytes = field(Fixed(limits.SOLUTION, optional=True))  # see `puzzle`; empty at first
 
 
 class Created(Message, tag=0x04):
@@ -94,11 +103,35 @@ class Refused(Message, tag=0x0F):
         return KINDS.get(self.kind, RemoteProtocolError)(self.detail, self.hint)
 
 
+class Busy(Message, tag=0x0E):
+    """Not now, but for `work` hashes on `seed`, or after `wait` seconds."""
+
+    detail: str = field(Text(limits.DETAIL))
+    hint: str = field(Text(limits.DETAIL))
+    wait: int = field(U32)
+    work: int = field(U64)
+    stamp: int = field(U64)
+    seed: bytes = field(Fixed(limits.SEED, optional=True))  # empty when there is no price
+
+    def error(self) -> BusyError:
+        quote = Quote(self.work, self.stamp, self.seed) if self.work and self.seed else None
+        return BusyError(self.detail, self.hint, wait=self.wait, quote=quote)
+
+
+def refusal(error: BentoError) -> Refused | Busy:
+    """The message that tells a client of `error`."""
+    if not isinstance(error, BusyError):
+        return Refused.of(error)
+    quote = error.quote if isinstance(error.quote, Quote) else Quote(0, 0, b"")
+    sentence = _clip(error.detail), _clip(error.hint)
+    return Busy(*sentence, error.wait, quote.work, quote.stamp, quote.seed)
+
+
 Request = Create | Open | Shutdown | Inquire
-Answer = Created | Opened | Done | Refused
+Answer = Created | Opened | Done | Refused | Busy
 
 _REQUESTS = (Hello, Create, Open, Shutdown, Inquire)
-_ANSWERS = (Welcome, Created, Opened, Done, Refused)
+_ANSWERS = (Welcome, Created, Opened, Done, Refused, Busy)
 
 
 def _clip(text: str) -> str:
@@ -132,14 +165,14 @@ class BoxDoor:
         return messages
 
     def welcome(
-        self, hello: Hello, policy: bytes, signature: bytes, key: bytes, load: int
+        self, hello: Hello, policy: bytes, signature: bytes, key: bytes, load: int, price: int
     ) -> bytes:
         version = next(v for v in limits.VERSIONS if v in hello.versions)
-        return encode(Welcome(version, policy, signature, key, load))
+        return encode(Welcome(version, policy, signature, key, load, price))
 
     def answer(self, message: Answer) -> bytes:
         """The one answer to the request."""
-        refused = isinstance(message, Refused)
+        refused = isinstance(message, Refused | Busy)
         if self._state in ("PIPE", "CLOSED") or not (refused or self._state == "ANSWER"):
             raise LocalProtocolError(f"no answer is due in state {self._state}")
         self._state = "PIPE" if isinstance(message, Created | Opened) else "CLOSED"
@@ -186,7 +219,7 @@ class ClientDoor:
             if isinstance(self._request, Inquire):
                 self._reader.stop()
             return
-        if isinstance(message, Refused):
+        if isinstance(message, Refused | Busy):
             self._reader.stop()
             return
         if not self._welcomed or expected is None or not isinstance(message, expected):

@@ -75,3 +75,18 @@ VALUE_ITEMS = 10_000
 
 SESSIONS = 64
 """Sessions an instance keeps at once, ended but unfetched ones included."""
+
+SEED = 16
+"""What a puzzle is about: 128 bits, made from the box's own key, the price and the moment."""
+
+NONCE = 16
+"""A puzzle's answer: 8 random bytes, so that two clients never search the same place, and a counter."""
+
+SOLUTION = 48
+"""Work, stamp, seed and nonce of a solved puzzle."""
+
+UPLOAD_WAIT = 60
+"""Seconds that a new instance waits for its code to begin: five slow Tor round trips are 15."""
+
+UPLOAD_RATE = 16 * KIB
+"""Bytes a second that an upload must keep on average: a tenth of a slow circuit."""

@@ -158,13 +158,22 @@ class OnionService:
 
 
 async def add_onion(
-    controller: Controller, key: OnionKey, port: int, target: str, non_anonymous: bool
+    controller: Controller,
+    key: OnionKey,
+    port: int,
+    target: str,
+    non_anonymous: bool,
+    *,
+    proof_of_work: bool = False,
 ) -> OnionService:
     """Start the onion service of `key`: its `port` leads to `target`.
 
     `target` is `unix:/path` or `HOST:PORT`. `non_anonymous` is the single hop kind, which hides
     nothing of the service's place and is faster; the whole tor must be in that mode
     (HiddenServiceSingleHopMode 1, HiddenServiceNonAnonymousMode 1, SocksPort 0).
+    `proof_of_work` has tor ask clients for work before it answers them, once there are more than it
+    can answer (torspec proposal 327; the keyword is new in tor 0.4.9). ADD_ONION also takes its queue's
+    rate and burst, which stay tor's own defaults; it has no word for exporting circuits' identities.
     The service lives as long as `controller`. Raises TorError if tor refuses.
     """
     if not 0 < port < 65536:
@@ -174,8 +183,9 @@ async def add_onion(
     service = OnionService(controller, key.address)
     await service._listen()
     flags = " Flags=NonAnonymous" if non_anonymous else ""
+    work = " PoWDefensesEnabled=1" if proof_of_work else ""
     try:
-        await controller.command(f"ADD_ONION {key.control_key}{flags} Port={port},{target}")
+        await controller.command(f"ADD_ONION {key.control_key}{flags}{work} Port={port},{target}")
     except BaseException:
         await service._stop_listening()
         raise
