@@ -7,6 +7,7 @@ and opens one more for every function it serves, so that a function's onion serv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from bento.tor.control_codec import Event, Reply, ReplyParser, encode_command
 
 _READ = 65536
 _OPENING_COMMANDS = 2
+_PARTING_SECONDS = 10.0  # for tor to take its streams back; it answers within a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Firewall:
         self._connections: dict[str, _Connection] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._unanswered = 0
+        self._answered = asyncio.Event()
         self._task = asyncio.create_task(self._keep())
 
     @classmethod
@@ -61,9 +65,9 @@ class Firewall:
         """
         link = await open_link(control)
         # The events first: no stream may come unseen after the option.
-        link.writer.write(encode_command("SETEVENTS STREAM"))
-        link.writer.write(encode_command("SETCONF __LeaveStreamsUnattached=1"))
         firewall = cls(control, link)
+        firewall._send("SETEVENTS STREAM")
+        firewall._send("SETCONF __LeaveStreamsUnattached=1")
         await asyncio.wait((firewall.closed, firewall._ready), return_when="FIRST_COMPLETED")
         if firewall.closed.done() and (problem := firewall.closed.result()) is not None:
             await firewall.close()
@@ -118,8 +122,12 @@ class Firewall:
             connection.leave()
         await self._idle.wait()
         if not self.closed.done():
-            self._link.writer.write(encode_command("SETCONF __LeaveStreamsUnattached=0"))
+            # Until tor says so, streams still come to us: the keeper goes on meanwhile.
+            self._send("SETCONF __LeaveStreamsUnattached=0")
             self.closed.set_result(None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PARTING_SECONDS):
+                    await self._answered.wait()
         self._task.cancel()
         await asyncio.wait((self._task,))
         await self._link.close()
@@ -127,7 +135,12 @@ class Firewall:
     def _close_circuits(self, circuits: Iterable[int]) -> None:
         """For a function whose own connection to tor broke before it could say so."""
         for circuit in circuits:
-            self._link.writer.write(encode_command(c.CloseCircuit(circuit).line()))
+            self._send(c.CloseCircuit(circuit).line())
+
+    def _send(self, line: str) -> None:
+        self._unanswered += 1
+        self._answered.clear()
+        self._link.writer.write(encode_command(line))
 
     async def _keep(self) -> None:
         parser = ReplyParser()
@@ -138,8 +151,12 @@ class Firewall:
                 for message in parser.feed(data):
                     if isinstance(message, Event):
                         for line in self._keeper.event(message):
-                            self._link.writer.write(encode_command(line))
-                    elif not self._ready.done():
+                            self._send(line)
+                        continue
+                    self._unanswered -= 1
+                    if not self._unanswered:
+                        self._answered.set()
+                    if not self._ready.done():
                         agreed += self._agreed(message)
                         if agreed == _OPENING_COMMANDS:
                             self._ready.set_result(None)
@@ -147,6 +164,7 @@ class Firewall:
             problem = error
         except OSError:
             pass
+        self._answered.set()
         if not self.closed.done():
             self.closed.set_result(problem)
 
