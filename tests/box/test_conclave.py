@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import secrets
 import socket
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 from tests.conclave_views import Tap, memory_holds, outside
@@ -98,6 +101,56 @@ async def test_a_manifest_can_demand_a_conclave(local):
     instance, session = await local.box.run(demand, "x", trust=trust)
     assert await answer(session) == b"x"
     assert told
+
+
+FILES = b"""
+import os, shutil, sqlite3
+def main(api):
+    folder = api.data
+    with open(folder / "notes", "wb") as file:
+        file.write(b"0123456789")
+    with open(folder / "notes", "r+b") as file:
+        file.seek(3)
+        file.write(b"abc")
+    with open(folder / "notes", "ab") as file:
+        file.write(b"!")
+    os.rename(folder / "notes", folder / "kept")
+    shutil.copy(folder / "kept", folder / "copy")
+    base = sqlite3.connect(folder / "base")
+    base.execute("create table words (word)")
+    base.execute("insert into words values ('stored')")
+    base.commit()
+    base.close()
+    word = sqlite3.connect(folder / "base").execute("select word from words").fetchone()[0]
+    api.send(repr([sorted(os.listdir(folder)), (folder / "copy").read_bytes(), word]))
+    api.recv()
+"""
+
+
+async def test_ordinary_file_use_works_on_the_sealed_folder(local):
+    trust, _ = trust_in(local)
+    instance, session = await local.box.run(FILES, trust=trust)
+    assert await anext(aiter(session)) == b"[['base', 'copy', 'kept'], b'012abc6789!', 'stored']"
+    pid = next(iter(local.instances)).sandbox.pid
+    below = Path(f"/proc/{pid}/root/tmp")
+    assert {path.name for path in below.iterdir()} == {"sealed"}
+    assert all(len(path.name) == 32 for path in (below / "sealed").iterdir()), "names are random"
+    assert await answer(session) == b""
+    await instance.shutdown()
+
+
+async def test_a_zip_is_loaded_without_being_written_down(local):
+    trust, _ = trust_in(local)
+    upload = io.BytesIO()
+    with zipfile.ZipFile(upload, "w") as archive:
+        archive.writestr("__main__.py", "from parcel import main\n")
+        archive.writestr("parcel.py", "def main(api):\n    api.send(b'zipped')\n    api.recv()\n")
+    instance, session = await local.box.run(upload.getvalue(), trust=trust)
+    assert await anext(aiter(session)) == b"zipped"
+    pid = next(iter(local.instances)).sandbox.pid
+    assert {path.name for path in Path(f"/proc/{pid}/root/tmp").iterdir()} == {"sealed"}
+    assert await answer(session) == b""
+    await instance.shutdown()
 
 
 async def test_a_failing_function_tells_its_owner_and_nobody_else(local):

@@ -39,7 +39,7 @@ def run_local(upload: bytes, args: list[object], kwargs: dict[str, object]) -> i
     manifest = Manifest.parse(manifest_text(upload))
     limits = Limits(manifest.memory, manifest.disk, bool(manifest.egress))
     with tempfile.TemporaryDirectory() as folder:
-        function = Function(hashlib.sha256(upload).digest(), len(upload), folder)
+        function = Function(hashlib.sha256(upload).digest(), len(upload))
         function.begin(len(upload), 0)
         function.append(upload)
         function.verify()

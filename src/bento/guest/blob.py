@@ -31,6 +31,7 @@ _MODULES = (
     "guest.api",
     "guest.aio",
     "guest.arguments",
+    "guest.archive",
     "guest.network",
     "guest.names",
     "guest.dial",

@@ -20,11 +20,10 @@ _PACKAGES = "/usr/lib/python3/dist-packages"  # what the image offers beside the
 class Function:
     """One function, in the making until `load`, then callable by `call`.
 
-    `digest` is the SHA-256 its upload must have, `limit` its size in bytes, `folder` where a zip goes,
-    `salt` how many bytes of the upload come before the code."""
+    `digest` is the SHA-256 its upload must have, `limit` its size in bytes, `salt` how many bytes of
+    the upload come before the code."""
 
-    def __init__(self, digest: bytes, limit: int, folder: str, salt: int = 0) -> None:
-        self._folder = folder
+    def __init__(self, digest: bytes, limit: int, salt: int = 0) -> None:
         self._salt = salt
         self._digest = digest
         self._limit = limit
@@ -89,19 +88,12 @@ class Function:
         self.main = main
 
     def _unpack(self) -> bytes:
-        import zipfile
+        from bento.guest.archive import Archive
 
-        path = f"{self._folder}/function.zip"
-        with open(path, "wb") as file:
-            file.write(self._code)
-        sys.path.insert(0, path)
-        with zipfile.ZipFile(path) as archive:
-            try:
-                return archive.read("__main__.py")
-            except KeyError:
-                raise FunctionError(
-                    "the zip has no __main__.py", "put main(api, …) there"
-                ) from None
+        archive = Archive(bytes(self._code))
+        source = archive.main()
+        archive.install()
+        return source
 
     def call(self, api: Api, args: list[object], kwargs: dict[str, object], text: bool) -> None:
         """Runs `main`; bytes or text it returns are sent as well."""

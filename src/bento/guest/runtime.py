@@ -191,7 +191,7 @@ class Runtime:
             self.started = terms
             self._started_at = monotonic()
             salt = limits.SALT if self.enclosure is not None else 0
-            self._function = Function(terms.function, terms.upload, FOLDER, salt)
+            self._function = Function(terms.function, terms.upload, salt)
             sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)
             while self._early:
