@@ -51,7 +51,7 @@ def trust_in(box, **changes):
 
 @contextlib.asynccontextmanager
 async def conclaves():
-    async with local_box(attester="emulated", images=()) as box:
+    async with local_box(attester="emulated", pool=0) as box:
         yield box
 
 

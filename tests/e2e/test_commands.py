@@ -46,7 +46,10 @@ def test_boxes_lists_every_box_with_its_verified_policy(network):
         known = {"name", "fingerprint", "onion", "key", "load", "price", "policy", "problem"}
         assert set(line) == known
         assert line["price"] == 0  # nobody is there
-        assert line["policy"]["images"] == ["python", "browser", "python-conclave"]
+        assert line["policy"]["images"] == [
+            *("python", "browser"),
+            *("python-conclave", "browser-conclave"),
+        ]
         assert line["policy"]["attestation"] == ["emulated"]
         assert len(line["onion"]) == 56
     assert "box0" in bento("boxes").out.decode()

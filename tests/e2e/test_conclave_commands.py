@@ -6,6 +6,7 @@ import pytest
 from tests.e2e.command import bento
 from tests.e2e.lockstep import Lockstep
 from tests.e2e.test_p3_round_trips import HELLO, first_byte, user_behind
+from tests.e2e.web import web_site
 
 from bento import face
 
@@ -31,6 +32,15 @@ def test_one_flag_runs_a_function_in_a_conclave_and_the_verdict_is_shown(network
     assert "conclave: no hardware; " in done.err
     assert "EMULATED: the operator can read everything" in done.err
     assert done.summary["bytes"] == 12
+
+
+def test_a_page_is_fetched_in_a_conclave_by_the_same_flag(network):
+    page = {"/": b"<title>hidden</title>"}
+    with web_site(page) as (site, visits):
+        done = bento("browse", "--conclave", "--allow-emulated", "--json", "--timing", "none", site)
+    assert (done.status, done.json["title"]) == (0, "hidden"), done.err
+    assert "EMULATED" in done.err
+    assert visits
 
 
 def test_by_default_an_emulated_conclave_is_refused(network, story):

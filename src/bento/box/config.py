@@ -10,6 +10,7 @@ import msgspec
 from bento.egress.rules import EgressRules
 from bento.errors import PolicyError, UsageError
 from bento.firewall import Grants
+from bento.protocol.conclave import IMAGES as CONCLAVES
 from bento.protocol.manifest import read_size, read_time
 
 MIB = 1 << 20
@@ -78,7 +79,7 @@ class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     a TDX or SNP guest); "tpm" (says what booted). The folders are made when absent."""
 
     attester: str = "none"
-    pool: int = 1  # ready conclaves: each holds about 30 MiB
+    pool: int = 1  # ready python-conclaves: each holds about 15 MiB; others start on demand
     platform: str = ""  # emulated: where its keys are; default: `emulated` in the box's state
     tpm_key: str = ""  # tpm: a handle or a context file of tpm2-tools
     collateral: str = ""  # vendors' statements to staple; default: `collateral` in the box's state
@@ -106,9 +107,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def images(self) -> tuple[str, ...]:
-        """What the box offers: conclaves follow from having an attester."""
-        conclaves = ("python-conclave",) if self.conclave.attester != "none" else ()
-        return (*self.capacity.images, *conclaves)
+        """What the box offers: with an attester, each image's conclave form too."""
+        images = self.capacity.images
+        if self.conclave.attester == "none":
+            return images
+        return (*images, *(CONCLAVES[image] for image in images if image in CONCLAVES))
 
 
 def load(path: Path) -> Config:

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from bento.sandbox import Sandbox
 
 
+_WAITING = "python-conclave"  # the only conclaves that are started ahead of time
+
+
 def _pool(name: str, config: Config) -> Pool:
     if is_conclave(name):
-        image, size = attester.image(name, config), config.conclave.pool
+        image = attester.image(name, config)
+        size = config.conclave.pool if name == _WAITING else 0
         return Pool(image, size, run_dir=config.run, guest_blob=blob.build(attester.guest()))
     size = config.capacity.pool
     return Pool(image_named(name), size, run_dir=config.run, guest_blob=blob.build())

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bento.cli import conclave
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
 
@@ -32,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds)",
     )
     place_arguments(parser)
+    conclave.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +81,7 @@ async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack,
 
     async with connect(**place(args)) as box:
         instance, session = await box.run(
-            client.build_upload(), text=False, on_log=None, trust=None, **words
+            client.build_upload(), text=False, on_log=None, trust=conclave.trust(args), **words
         )
         try:
             await session.close_input()

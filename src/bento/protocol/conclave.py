@@ -14,7 +14,7 @@ from hashlib import sha256
 from bento.errors import UsageError
 from bento.protocol.manifest import Manifest
 
-IMAGES = {"python": "python-conclave"}
+IMAGES = {"python": "python-conclave", "browser": "browser-conclave"}
 """The image that does in a conclave what another one does in the open."""
 
 _TERMS = b"bento conclave terms v1\0"

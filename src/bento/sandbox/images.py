@@ -7,7 +7,7 @@ up to date as the machine. Nothing else of the machine is visible but what `bind
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bento.errors import UsageError
 from bento.sandbox.limits import GIB, MIB, Limits
@@ -47,7 +47,7 @@ class Image:
     sparse: bool = False  # a program inside maps far more than it uses: RLIMIT_AS would end it
 
 
-IMAGES: dict[str, Image] = {
+_PLAIN = {
     image.name: image
     for image in (
         Image(
@@ -58,16 +58,6 @@ IMAGES: dict[str, Image] = {
             ),
             binds=("/etc/ssl/certs",),
             programs=("/usr/bin/python3",),
-        ),
-        Image(
-            name="python-conclave",
-            profile="python",
-            limits=Limits(
-                memory=96 * MIB, pids=64, cpu=0.5, disk=16 * MIB, inodes=4096, open_files=128
-            ),
-            binds=("/etc/ssl/certs",),
-            programs=("/usr/bin/python3",),
-            overhead=32 * MIB,
         ),
         Image(
             name="browser",
@@ -84,6 +74,18 @@ IMAGES: dict[str, Image] = {
         ),
     )
 }
+
+_CONCLAVE_OVERHEAD = 32 * MIB  # TLS, sealed storage and their libraries; 15 are in use when idle
+
+
+def _conclave(image: Image) -> Image:
+    """The same in a conclave: what its guest needs for itself comes on top."""
+    memory = image.limits.memory + _CONCLAVE_OVERHEAD
+    limits = replace(image.limits, memory=memory)
+    return replace(image, name=f"{image.name}-conclave", limits=limits, overhead=_CONCLAVE_OVERHEAD)
+
+
+IMAGES: dict[str, Image] = _PLAIN | {image.name: image for image in map(_conclave, _PLAIN.values())}
 
 
 def image_named(name: str) -> Image:
