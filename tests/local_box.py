@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 
 from bento.box.beside import RelayFacts
@@ -24,8 +25,10 @@ from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
+from bento.box.ledger import MemoryLedger
 from bento.box.offer import make_offer
 from bento.box.sandboxes import Sandboxes
+from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.client.box import Box, BoxName
 from bento.client.route import UnixRoute
@@ -44,6 +47,10 @@ class LocalBox:
         self.guard = Guard(config, self.functions)
         self.guard.update(RelayFacts(ExitPolicy.parse(EXIT_POLICY), frozenset()))
         self.sandboxes = Sandboxes(config)
+        self.ahead = 0.0  # seconds the box's clock runs before this machine's, for tokens
+
+    def clock(self) -> float:
+        return time.time() + self.ahead
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         stack.push_async_callback(self.functions.close)
@@ -56,11 +63,10 @@ class LocalBox:
             self.config, self.identity, self.sandboxes.enforcement, self.conclaves.kinds
         )
         self.instances = Instances(
-            self.config.run,
-            offer.policy.instances,
-            self.sandboxes.take,
-            self.guard.ways,
+            *(self.config.run, offer.policy.instances, self.sandboxes.take, self.guard.ways),
             self.conclaves,
+            Tokens(self.identity.token_key, self.identity.key_digest, self.clock),
+            MemoryLedger(),
         )
         stack.push_async_callback(self.instances.close)
         self.turnstile = Turnstile(

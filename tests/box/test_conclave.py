@@ -340,8 +340,8 @@ async def test_a_man_in_the_middle_with_true_evidence_is_refused(local, sent):
     middles = []
     connect = local.instances.connect
 
-    async def between(instance):
-        guest = await connect(instance)
+    async def between(instance, opening):
+        guest = await connect(instance, opening)
         ours, theirs = socket.socketpair()
         terms = (local.conclaves._identity, instance.terms.bound)
         middles.append(asyncio.create_task(middle(ours, guest, terms)))

@@ -11,6 +11,7 @@ from tests.local_box import local_box
 
 from bento.errors import BoxError, FunctionError
 from bento.functions.browser.sizes import padded_size
+from bento.protocol.capability import Capability
 
 
 def source(body: str, manifest: str = "") -> bytes:
@@ -39,16 +40,17 @@ async def test_a_function_sees_no_token_and_no_other_function(local):
         """,
     )
     for token in (other.ticket.token, other.shutdown_ticket.token):
-        assert token.hex() not in seen
+        assert token.seal.hex() not in seen
     assert local.config.run.parent.name not in seen
     assert "function" not in seen
 
 
 async def test_a_token_is_a_value_and_never_a_path(local, tmp_path):
     (tmp_path / "evil").write_text("def main(api): return 'ran'")
-    for token in (b"../../../evil/x".ljust(32, b"\0"), b"/etc/passwd".ljust(32, b"\0")):
+    for path in (b"../../../evil/x", b"/etc/passwd"):
+        token = Capability(path.ljust(16, b"\0"), (), path.ljust(32, b"\0"))
         with pytest.raises(BoxError, match="no such token"):
-            await local.box.open(token, b"")
+            await local.box.open(token, path.ljust(16, b"\0"), b"")
 
 
 async def test_a_function_over_96_kb_runs(local):

@@ -86,6 +86,19 @@ def test_install_invoke_detach_attach_shutdown(network, echo):
     assert "no such token" in gone.err
 
 
+def test_a_narrowed_ticket_does_what_it_says_and_no_more(network, echo):
+    installed = bento("install", "--json", echo).json
+    once = bento("narrow", "--json", "--uses", "1", installed["ticket"]).json["ticket"]
+    assert bento("invoke", once, "2", stdin=b"x").out == b"xx"
+    again = bento("invoke", once, stdin=b"x")
+    assert (again.status, again.out) == (12, b"")
+    assert "uses are spent" in again.err
+    session = bento("invoke", "--detach", installed["ticket"]).out.decode().strip()
+    assert "go on with a session" in bento("ticket", session).err
+    assert bento("attach", session, stdin=b"later").out == b"later"
+    assert bento("shutdown", installed["shutdown"]).status == 0
+
+
 def test_a_functions_traceback_comes_to_its_owner(network, tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("def main(api, n: int):\n    return str(1 // n)\n")

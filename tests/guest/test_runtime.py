@@ -12,6 +12,7 @@ from bento.protocol.wire import encode
 from bento.sandbox import image_named, spawn
 
 OWNER = b"o" * limits.OWNER
+INSTALLER = control.opening(control.MAY_INVOKE | control.MAY_ATTACH, control.ANY_SESSION)
 NAME = b"s" * limits.SESSION_ID
 
 
@@ -36,7 +37,7 @@ class Guest:
         self.sandbox.control.setblocking(True)
         self.sandbox.control.sendall(encode(control.Start(**terms)))
 
-    def connect(self, use=control.SESSION):
+    def connect(self, use=INSTALLER):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(self.sandbox.socket_path))
         self.sock.sendall(use)
@@ -189,7 +190,7 @@ async def test_garbage_and_unknown_uses_close_the_connection_alone(guest):
     guest.start(code)
     for use, garbage in (
         (b"X", b""),
-        (control.SESSION, b"\xff" * 100),
+        (INSTALLER, b"\xff" * 100),
         (control.CONTROL, b"\xff" * 100),
     ):
         guest.connect(use)

@@ -10,12 +10,12 @@ from bento.protocol.door import BoxDoor, ClientDoor
 from bento.protocol.puzzle import Quote
 from bento.protocol.wire import encode
 
-TOKEN = b"t" * 32
+TOKEN, TAG = b"t" * 70, b"s" * 16
 WELCOME = (b"{}", bytes(64), bytes(32), 0, 0)
 ANSWERS = [
     (door.Create("", bytes(32), b""), door.Created(TOKEN, TOKEN, 60)),
-    (door.Open(TOKEN), door.Opened()),
-    (door.Shutdown(TOKEN), door.Done()),
+    (door.Open(TOKEN, TAG, b""), door.Opened()),
+    (door.Shutdown(TOKEN, b""), door.Done()),
 ]
 
 
@@ -31,7 +31,7 @@ def test_each_request_gets_its_answer(request_, answer):
 
 def test_bytes_behind_an_open_belong_to_the_guest():
     client, box = ClientDoor(), BoxDoor()
-    box.receive(client.request(door.Open(TOKEN)) + b"for the guest")
+    box.receive(client.request(door.Open(TOKEN, TAG, b"")) + b"for the guest")
     with pytest.raises(LocalProtocolError):
         box.rest()
     box.answer(door.Opened())
@@ -40,14 +40,14 @@ def test_bytes_behind_an_open_belong_to_the_guest():
 
 def test_bytes_behind_an_opened_belong_to_the_client():
     client = ClientDoor()
-    client.request(door.Open(TOKEN))
+    client.request(door.Open(TOKEN, TAG, b""))
     client.receive(encode(door.Welcome(1, *WELCOME)) + encode(door.Opened()) + b"of the guest")
     assert client.rest() == b"of the guest"
 
 
 def test_a_refusal_carries_its_kind_and_hint():
     client, box = ClientDoor(), BoxDoor()
-    box.receive(client.request(door.Open(TOKEN)))
+    box.receive(client.request(door.Open(TOKEN, TAG, b"")))
     refusal = box.answer(door.Refused.of(PolicyError("too much", "ask for less")))
     (answer,) = client.receive(refusal)
     error = answer.error()
@@ -72,7 +72,7 @@ def test_a_long_refusal_is_cut_not_dropped():
 @pytest.mark.parametrize(
     "stream",
     [
-        encode(door.Open(TOKEN)),
+        encode(door.Open(TOKEN, TAG, b"")),
         encode(door.Hello((1,))) * 2,
         encode(door.Hello((99,))),
         encode(door.Hello(())),
@@ -95,25 +95,25 @@ def test_a_client_out_of_turn_is_refused(stream):
 )
 def test_a_box_out_of_turn_is_refused(stream):
     client = ClientDoor()
-    client.request(door.Open(TOKEN))
+    client.request(door.Open(TOKEN, TAG, b""))
     with pytest.raises(RemoteProtocolError):
         client.receive(stream)
 
 
 def test_one_request_gets_one_answer():
     client, box = ClientDoor(), BoxDoor()
-    box.receive(client.request(door.Open(TOKEN)))
+    box.receive(client.request(door.Open(TOKEN, TAG, b"")))
     box.answer(door.Opened())
     with pytest.raises(LocalProtocolError):
         box.answer(door.Opened())
     with pytest.raises(LocalProtocolError):
-        client.request(door.Open(TOKEN))
+        client.request(door.Open(TOKEN, TAG, b""))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_messages_or_the_declared_error(data):
     client = ClientDoor()
-    client.request(door.Open(TOKEN))
+    client.request(door.Open(TOKEN, TAG, b""))
     for receive in (BoxDoor().receive, client.receive):
         try:
             receive(data)

@@ -19,9 +19,9 @@ EXAMPLES = [
     door.Welcome(1, b"{}", bytes(64), bytes(32), 50, 1 << 40),
     door.Create('image = "python"', bytes(32), b"n" * 48),
     door.Created(b"i" * 32, b"s" * 32, 1_700_000_000),
-    door.Open(b"t" * 32),
+    door.Open(b"t" * 32, b"s" * 16, b""),
     door.Opened(),
-    door.Shutdown(b"t" * 32),
+    door.Shutdown(b"t" * 32, b"p" * 64),
     door.Done(),
     door.Inquire(),
     door.Refused("box", "no", "yes"),
@@ -106,7 +106,9 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_held():
 
 def test_what_follows_the_last_message_is_handed_over_untouched():
     reader = FrameReader(DOOR, limits.DOOR_FRAME)
-    for message in reader.feed(encode(door.Open(b"t" * 32)) + b"\xff\xff\xff\xffguest"):
+    for message in reader.feed(
+        encode(door.Open(b"t" * 32, b"s" * 16, b"")) + b"\xff\xff\xff\xffguest"
+    ):
         assert isinstance(message, door.Open)
         reader.stop()
     assert reader.rest() == b"\xff\xff\xff\xffguest"
@@ -114,7 +116,7 @@ def test_what_follows_the_last_message_is_handed_over_untouched():
 
 
 def test_a_message_never_shows_what_it_carries():
-    assert "t" * 8 not in repr(door.Open(b"t" * 32))
+    assert "t" * 8 not in repr(door.Open(b"t" * 32, b"s" * 16, b""))
 
 
 def test_a_field_over_its_limit_is_our_own_mistake():

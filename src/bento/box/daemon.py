@@ -17,8 +17,10 @@ from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
+from bento.box.ledger import MemoryLedger
 from bento.box.offer import make_offer
 from bento.box.sandboxes import Sandboxes
+from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.safelog import Event, log
 
@@ -59,7 +61,11 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     await sandboxes.start()
     conclaves = Conclaves.of(config, identity)
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
-    instances = Instances(config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves)
+    instances = Instances(
+        *(config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves),
+        Tokens(identity.token_key, identity.key_digest),
+        MemoryLedger(),
+    )
     stack.push_async_callback(instances.close)
     turnstile = Turnstile(offer.policy.instances, instances.taken, priced=config.admission.priced)
     door = Door(offer, instances, turnstile)

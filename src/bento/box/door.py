@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bento.box.admission import admit
 from bento.box.terms import Terms
-from bento.errors import BentoError, BoxError, BusyError, HostError
+from bento.errors import BentoError, BoxError, HostError
 from bento.protocol.conclave import terms_hash
 from bento.protocol.door import (
     BoxDoor,
@@ -34,7 +34,7 @@ from bento.protocol.manifest import Manifest
 from bento.safelog import Event, Fault, log
 
 if TYPE_CHECKING:
-    from bento.box.instances import Instance, Instances
+    from bento.box.instances import Instances, Visit
     from bento.box.offer import Offer
     from bento.box.turnstile import Turnstile
 
@@ -42,8 +42,6 @@ _READ = 1 << 16
 _KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
 _LINGER_SECONDS = 10  # for a refused client to hear why
 _STRANGERS = 512  # connections at most that made no request yet, or are still told why not
-_RETRY_SECONDS = 5
-_PIPES = 128  # connections at most to one instance: each of its 64 sessions, and its replacement
 
 
 class Door:
@@ -85,17 +83,16 @@ class Door:
             stack.callback(client.close)
             try:
                 request = await self._request(door, client)
-                joined = await self._answer(door, client, request)
+                visit = await self._answer(door, client, request)
             except BentoError as error:
                 self._estrange(_current())
                 await _tell(client, door, error)
                 return
             except OSError:
                 return
-            if joined is not None:
+            if visit is not None:
                 stack.pop_all()  # the relay owns the socket now
-                instance, guest = joined
-                self._instances.join(instance, client, guest, door.rest())
+                self._instances.join(visit, client, door.rest())
 
     async def _request(self, door: BoxDoor, client: socket.socket) -> Request:
         loop = asyncio.get_running_loop()
@@ -118,40 +115,31 @@ class Door:
         signed = offer.document, offer.signature, offer.public_key
         return door.welcome(hello, *signed, self._instances.load, self._turnstile.price)
 
-    async def _answer(
-        self, door: BoxDoor, client: socket.socket, request: Request
-    ) -> tuple[Instance, socket.socket] | None:
-        """Does what was asked; (instance, connection to its guest) when the client gets a pipe."""
+    async def _answer(self, door: BoxDoor, client: socket.socket, request: Request) -> Visit | None:
+        """Does what was asked; the visit to an instance's guest when the client gets a pipe."""
         loop = asyncio.get_running_loop()
         if isinstance(request, Inquire):
             return None
         if isinstance(request, Shutdown):
-            await self._instances.shutdown(request.shutdown)
+            await self._instances.shutdown(request)
             await loop.sock_sendall(client, door.answer(Done()))
             return None
         if isinstance(request, Open):
-            instance = self._instances.find(request.invocation)
-            if len(instance.relays) >= _PIPES:
-                raise BusyError(
-                    f"the instance has {_PIPES} connections already",
-                    "end some sessions, or try again later",
-                    wait=_RETRY_SECONDS,
-                )
             answer: Opened | Created = Opened()
-            guest = await self._instances.connect(instance)
+            visit = await self._instances.visit(request, door.early)
         else:
-            instance, guest, answer = await self._create(request)
+            visit, answer = await self._create(request)
         try:
             async with asyncio.timeout(_KNOCK_SECONDS):
                 await loop.sock_sendall(client, door.answer(answer))
         except OSError:  # TimeoutError is one
-            guest.close()
+            await self._instances.leave(visit)
             if isinstance(answer, Created):  # nobody holds its tokens
-                await self._instances.end(instance)
+                await self._instances.end(visit.instance)
             raise
-        return instance, guest
+        return visit
 
-    async def _create(self, request: Create) -> tuple[Instance, socket.socket, Created]:
+    async def _create(self, request: Create) -> tuple[Visit, Created]:
         policy = self._offer.policy
         manifest = Manifest.parse(request.manifest)
         rules = admit(manifest, policy)
@@ -166,14 +154,13 @@ class Door:
         )
         try:
             grant = await self._instances.create(terms)
-            guest = await self._instances.connect(grant.instance)
+            visit = await self._instances.enter(grant.instance)
         except HostError as error:
             self._turnstile.failed(request)
             # What is wrong with this machine is its operator's to know.
             log(Event.SANDBOX_FAILED, fault=Fault.of(error))
             raise BoxError("the box cannot start a sandbox now", "try another box") from error
-        answer = Created(grant.invocation, grant.shutdown, grant.instance.expires)
-        return grant.instance, guest, answer
+        return visit, Created(grant.invocation, grant.shutdown, grant.instance.expires)
 
 
 def _current() -> asyncio.Task[None]:

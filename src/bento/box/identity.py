@@ -5,6 +5,8 @@ Both are made once and kept in the box's state folder, readable by its owner onl
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,6 +34,17 @@ class Identity:
     def public_key(self) -> bytes:
         """The 32 bytes of the Ed25519 public key."""
         return self.signing_key.public_key().public_bytes_raw()
+
+    @property
+    def token_key(self) -> bytes:
+        """Whoever has it makes tokens of this box: derived, so that there is one secret to keep."""
+        seed = self.signing_key.private_bytes_raw()
+        return hmac.digest(seed, b"bento token key 1", "sha256")
+
+    @property
+    def key_digest(self) -> bytes:
+        """SHA-256 of the public key: what tickets name the box by."""
+        return hashlib.sha256(self.public_key).digest()
 
     @property
     def key_hash(self) -> str:

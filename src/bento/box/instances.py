@@ -12,20 +12,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bento.box import leftovers
-from bento.box.tokens import new_token, token_hash
+from bento.box.passage import Passage
+from bento.box.tokens import drained, spent, unknown
 from bento.egress.relay import Relay
-from bento.errors import BoxError
-from bento.protocol import control
+from bento.errors import BoxError, BusyError
+from bento.protocol import control, limits
+from bento.protocol.capability import Capability
+from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from bento.box.conclaves import Conclaves
+    from bento.box.ledger import Ledger
     from bento.box.terms import Terms
+    from bento.box.tokens import Leave, Tokens
     from bento.box.ways import Ways
+    from bento.protocol.door import Open, Shutdown
     from bento.sandbox import Sandbox
 
+_INSTALLER = control.opening(control.MAY_INVOKE | control.MAY_ATTACH, control.ANY_SESSION)
+_RETRY_SECONDS = 5
+_PIPES = 128  # connections at most to one instance: each of its 64 sessions, and its replacement
 _MINUTE = 60  # expiry is told in whole minutes: no client learns the box's clock to the second
 
 
@@ -38,8 +47,7 @@ class Instance:
     sandbox: Sandbox
     ways: Ways
     expires: int
-    invocation: bytes = field(repr=False)  # hashes
-    shutdown: bytes = field(repr=False)
+    token: bytes  # the name its tokens have in common; it opens nothing
     bytes_in: int = 0
     bytes_out: int = 0
     relays: set[Relay] = field(default_factory=set, repr=False)
@@ -68,9 +76,19 @@ class Grant:
     shutdown: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A connection to an instance's guest, and what the token that opened it still bounds."""
+
+    instance: Instance
+    guest: socket.socket
+    passage: Passage | None = None
+
+
 class Instances:
     """The table. `take` gives a started-up sandbox for terms, `guard` the ways out of it,
-    `conclaves` answers those that are one."""
+    `conclaves` answers those that are one; `tokens` makes and checks capabilities, `ledger` counts
+    their uses."""
 
     def __init__(
         self,
@@ -79,22 +97,25 @@ class Instances:
         take: Callable[[Terms], Awaitable[Sandbox]],
         guard: Callable[[str, Terms], Ways],
         conclaves: Conclaves,
+        tokens: Tokens,
+        ledger: Ledger,
     ) -> None:
         self._run = run
         self.capacity = capacity
         self._take = take
         self._guard = guard
         self._conclaves = conclaves
+        self._tokens = tokens
+        self._ledger = ledger
         self._creating: Counter[str] = Counter()  # starts under way, by holder
-        self._by_invocation: dict[bytes, Instance] = {}
-        self._by_shutdown: dict[bytes, Instance] = {}
+        self._by_token: dict[bytes, Instance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._by_shutdown) + self._creating.total()
+        return len(self._by_token) + self._creating.total()
 
     def __iter__(self) -> Iterator[Instance]:
-        return iter(tuple(self._by_shutdown.values()))
+        return iter(tuple(self._by_token.values()))
 
     @property
     def load(self) -> int:
@@ -103,7 +124,7 @@ class Instances:
 
     def taken(self, holder: str) -> int:
         """How many places one part of the box has in use."""
-        running = sum(one.terms.holder == holder for one in self._by_shutdown.values())
+        running = sum(one.terms.holder == holder for one in self._by_token.values())
         return running + self._creating[holder]
 
     async def create(self, terms: Terms) -> Grant:
@@ -136,35 +157,67 @@ class Instances:
             await ways.close()
             raise
         self._conclaves.attend(sandbox)
-        invocation, invocation_hash = new_token()
-        shutdown, shutdown_hash = new_token()
-        instance = Instance(name, terms, sandbox, ways, expires, invocation_hash, shutdown_hash)
+        token, invocation, shutdown = self._tokens.mint(terms.function)
+        instance = Instance(name, terms, sandbox, ways, expires, token)
         leftovers.note(self._run, name, sandbox.pid)
-        self._by_invocation[invocation_hash] = instance
-        self._by_shutdown[shutdown_hash] = instance
-        task = asyncio.create_task(self._watch(instance))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return Grant(instance, invocation, shutdown)
+        self._by_token[token] = instance
+        self._spawn(self._watch(instance))
+        return Grant(instance, invocation.encode(), shutdown.encode())
 
-    def find(self, invocation: bytes) -> Instance:
-        """The instance of an invocation token. Raises BoxError: one answer for wrong, spent and over."""
-        instance = self._by_invocation.get(token_hash(invocation))
-        if instance is None:
-            raise _unknown()
-        return instance
+    def check(self, request: Open | Shutdown, operations: int) -> tuple[Instance, Leave]:
+        """The instance of a token and what the token allows there. Raises BoxError."""
+        token = Capability.parse(request.token)
+        instance = self._by_token.get(token.name)
+        function = instance.terms.function if instance else None
+        leave = self._tokens.check(token, function, request, operations)
+        assert instance is not None
+        return instance, leave
 
-    async def shutdown(self, shutdown: bytes) -> None:
+    async def visit(self, request: Open, early: int) -> Visit:
+        """A connection to the guest of a token's instance, the use of the token counted; `early` bytes
+        came with the request. Raises BoxError."""
+        instance, leave = self.check(request, INVOKE | ATTACH)
+        if len(instance.relays) >= _PIPES:
+            raise BusyError(
+                f"the instance has {_PIPES} connections already",
+                "end some sessions, or try again later",
+                wait=_RETRY_SECONDS,
+            )
+        rights = leave.operations | (control.COUNTED if leave.uses else 0)
+        visit = await self.enter(instance, control.opening(rights, request.session), leave)
+        try:
+            await self._count(visit, leave, request.session, early)
+        except BaseException:
+            await self.leave(visit)
+            raise
+        return visit
+
+    async def _count(self, visit: Visit, leave: Leave, session: bytes, early: int) -> None:
+        if visit.passage is not None and not await visit.passage.admit(early):
+            raise drained()
+        name = visit.instance.name
+        if leave.uses and not await self._ledger.spend(name, leave.uses, session):
+            raise spent()
+        if visit.instance.token not in self._by_token:
+            raise unknown()  # it ended meanwhile
+
+    async def leave(self, visit: Visit) -> None:
+        """Undoes a visit that nobody came to."""
+        visit.guest.close()
+        if visit.passage is not None:
+            await visit.passage.put_back()
+
+    async def shutdown(self, request: Shutdown) -> None:
         """Ends the instance of a shutdown token; returns when nothing of it is left."""
-        instance = self._by_shutdown.get(token_hash(shutdown))
-        if instance is None:
-            raise _unknown()
+        instance, leave = self.check(request, SHUTDOWN)
+        tag = bytes(limits.SESSION_TAG)
+        if leave.uses and not await self._ledger.spend(instance.name, leave.uses, tag):
+            raise spent()
         await self.end(instance)
 
     async def end(self, instance: Instance) -> None:
         """Idempotent: the tokens stop working at once, then everything goes."""
-        self._by_invocation.pop(instance.invocation, None)
-        self._by_shutdown.pop(instance.shutdown, None)
+        self._by_token.pop(instance.token, None)
         for relay in tuple(instance.relays):
             relay.abort()
         await instance.ways.close()
@@ -172,37 +225,55 @@ class Instances:
         await self._conclaves.leave(instance.sandbox)
         instance.sandbox.close()
         leftovers.forget(self._run, instance.name)
+        await self._ledger.forget(instance.name)
 
     async def close(self) -> None:
         await asyncio.gather(*(self.end(instance) for instance in self))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def connect(self, instance: Instance) -> socket.socket:
+    async def enter(
+        self, instance: Instance, opening: bytes = _INSTALLER, leave: Leave | None = None
+    ) -> Visit:
+        """A connection to the guest within `leave`. Raises BoxError when the guest is gone."""
+        guest = await self.connect(instance, opening)
+        if leave is None or not leave.bounded:
+            return Visit(instance, guest)
+        passage = Passage(leave, instance.name, instance, self._ledger, self._spawn)
+        return Visit(instance, guest, passage)
+
+    async def connect(self, instance: Instance, opening: bytes) -> socket.socket:
         """A new session connection to the guest. Raises BoxError when the guest is gone."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_connect(sock, str(instance.sandbox.socket_path))
-            await loop.sock_sendall(sock, control.SESSION)
+            await loop.sock_sendall(sock, opening)
         except OSError:
             sock.close()
             raise BoxError("the instance has ended", "install the function again") from None
         return sock
 
-    def join(
-        self, instance: Instance, client: socket.socket, guest: socket.socket, early: bytes
-    ) -> None:
+    def join(self, visit: Visit, client: socket.socket, early: bytes) -> None:
         """From here the bytes are the client's and the guest's own."""
+        instance, passage = visit.instance, visit.passage
+
+        def done() -> None:
+            instance.relays.discard(relay)
+            if passage is not None:
+                passage.ended()
+
         relay = Relay(
             client,
-            guest,
-            instance,
+            visit.guest,
+            passage or instance,
             idle_seconds=instance.terms.manifest.lifetime,
             early=early,
-            done=lambda: instance.relays.discard(relay),
+            done=done,
         )
         instance.relays.add(relay)
+        if passage is not None:
+            passage.watch(relay)
 
     async def _watch(self, instance: Instance) -> None:
         """Ends the instance at its expiry, or cleans up when its sandbox ended by itself."""
@@ -211,9 +282,7 @@ class Instances:
             await asyncio.wait_for(asyncio.shield(instance.sandbox.exited), max(left, 0))
         await self.end(instance)
 
-
-def _unknown() -> BoxError:
-    return BoxError(
-        "the box knows no such token",
-        "the instance has ended, or the token was never one of this box's",
-    )
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bento.client.door import Greeting, Pipe, knock
+from bento.client.holders import prove
 from bento.client.patience import PATIENCE, Patience
 from bento.client.session import Session, failure
 from bento.errors import (
@@ -20,6 +21,8 @@ from bento.errors import (
     RemoteProtocolError,
 )
 from bento.protocol import limits
+from bento.protocol.capability import Capability
+from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN, AtBox, Runs
 from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
 from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
@@ -34,6 +37,7 @@ from bento.protocol.session import (
     Loaded,
     Loading,
     client_reader,
+    session_tag,
 )
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
 from bento.protocol.values import encode_values
@@ -160,29 +164,38 @@ class Box:
 
     def instance(self, ticket: Ticket, owner: bytes = _NOBODY) -> Instance:
         """The instance a ticket names. Raises BoxError when it is another box's."""
-        if (ticket.box, ticket.key) != (self.name.box, self.name.key):
-            raise BoxError("the ticket belongs to another box", "connect to the box it names")
+        self._expect(ticket)
         return Instance(self, ticket, owner=owner)
 
     async def attach(self, name: SessionTicket, received: int = ANYWHERE) -> Session:
         """Goes on with a session, from byte `received` of its answer."""
         owner = b"" if name.owner == _NOBODY else name.owner
-        pipe = await self.open(name.token, encode(Attach(name.session, received, owner)))
+        self._expect(name)
+        attach = encode(Attach(name.session, received, owner))
+        pipe = await self.open(name.token, name.session, attach)
         return Session(pipe, name, fresh=False)
 
     async def shutdown(self, ticket: ShutdownTicket) -> None:
         """Ends the instance and everything it kept. Raises BoxError when there is none."""
-        _, answer, pipe = await knock(self._route, Shutdown(ticket.token), self.name.key_hash)
+        self._expect(ticket)
+        proof = prove(ticket.token, ticket.key, SHUTDOWN, bytes(limits.SESSION_TAG))
+        request = Shutdown(ticket.token.encode(), proof)
+        _, answer, pipe = await knock(self._route, request, self.name.key_hash)
         pipe.writer.close()
         if not isinstance(answer, Done):
             raise RemoteProtocolError("the box did not confirm the shutdown")
 
-    async def open(self, token: bytes, follow: bytes, enclosed: Enclosed | None = None) -> Pipe:
-        """A stream to the instance of `token`; `follow` leaves with the request, or, if the instance
-        is a conclave, once that is attested."""
+    async def open(
+        self, token: Capability, session: bytes, follow: bytes, enclosed: Enclosed | None = None
+    ) -> Pipe:
+        """A stream to the instance of `token` for the session of that name; `follow` leaves with the
+        request, or, if the instance is a conclave, once that is attested. Opened again for the same
+        session, it is the same use of the token."""
+        tag = session_tag(session)
+        request = Open(token.encode(), tag, prove(token, self.name.key, INVOKE | ATTACH, tag))
         attestation = enclosed.attest() if enclosed else None
         early = attestation.hello if attestation else follow
-        _, answer, pipe = await knock(self._route, Open(token), self.name.key_hash, early)
+        _, answer, pipe = await knock(self._route, request, self.name.key_hash, early)
         if not isinstance(answer, Opened):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Opened")
@@ -231,13 +244,17 @@ class Box:
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")
-        instance = Instance(
-            self,
-            Ticket(self.name.box, self.name.key, answer.invocation),
-            ShutdownTicket(self.name.box, self.name.key, answer.shutdown),
-            answer.expires,
-            secrets.token_bytes(limits.OWNER),
-        )
+        try:
+            instance = Instance(
+                self,
+                Ticket(self.name.box, self._token(answer.invocation, request)),
+                ShutdownTicket(self.name.box, self._token(answer.shutdown, request)),
+                answer.expires,
+                secrets.token_bytes(limits.OWNER),
+            )
+        except BaseException:
+            pipe.writer.close()
+            raise
         return instance, pipe
 
     def _enclosed(self, trust: Trust | None, request: Create) -> Enclosed:
@@ -250,6 +267,27 @@ class Box:
         """Ends an instance that was not trusted; whether the box does so is its own affair."""
         with contextlib.suppress(BentoError, OSError):
             await instance.shutdown()
+
+    def _token(self, data: bytes, request: Create) -> Capability:
+        """A token of a new instance. Raises RemoteProtocolError unless it is bound to this box and to
+        the code that was asked for."""
+        token = Capability.parse(data)
+        bound = (AtBox(self.name.key), Runs(request.function))
+        if not all(condition in token.caveats for condition in bound):
+            raise RemoteProtocolError("the box returned a token for something else")
+        return token
+
+    def _expect(self, ticket: Ticket | ShutdownTicket | SessionTicket) -> None:
+        """Raises BoxError when the ticket is not this box's: it is then not shown to it."""
+        if ticket.box != self.name.box:
+            raise BoxError(
+                f"the {ticket.NOUN} belongs to another box", "connect to the box it names"
+            )
+        if ticket.key != self.name.key:
+            raise BoxError(
+                f"the box at this relay has another key than the {ticket.NOUN} names",
+                "it was set up anew and what ran there is gone, or something stands in for it",
+            )
 
 
 @dataclass
@@ -265,9 +303,7 @@ class Instance:
 
     def session_name(self) -> SessionTicket:
         """A name for a new session: 128 random bits beside the ticket."""
-        session = secrets.token_bytes(limits.SESSION_ID)
-        ticket = self.ticket
-        return SessionTicket(ticket.box, ticket.key, ticket.token, session, self.owner)
+        return self.ticket.session(secrets.token_bytes(limits.SESSION_ID), self.owner)
 
     async def invoke(
         self, *args: Any, text: bool = False, on_log: Log | None = None, **kwargs: Any
@@ -279,7 +315,7 @@ class Instance:
         arguments = encode_values([list(args), kwargs])
         owner = b"" if self.owner == _NOBODY else self.owner
         follow = encode(Invoke(name.session, arguments, text, owner))
-        pipe = await self.box.open(self.ticket.token, follow, self.enclosed)
+        pipe = await self.box.open(self.ticket.token, name.session, follow, self.enclosed)
         return Session(pipe, name, fresh=True, on_log=on_log)
 
     async def shutdown(self) -> None:

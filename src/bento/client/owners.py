@@ -1,6 +1,7 @@
 """The proofs of ownership of installed functions, kept so that their tracebacks come to their owner.
 
-One file an instance under $BENTO_HOME/instances, named by a hash of the ticket: the name tells nothing.
+One file an instance under $BENTO_HOME/instances, named by a hash of what its tokens have in common:
+a narrowed ticket is its owner's as well, and the name tells nothing.
 """
 
 from __future__ import annotations
@@ -37,5 +38,5 @@ def recall(ticket: Ticket) -> bytes:
 
 
 def _path(ticket: Ticket) -> Path:
-    name = hashlib.sha256(b"bento owner\0" + ticket.token).hexdigest()[:32]
+    name = hashlib.sha256(b"bento owner\0" + ticket.token.name).hexdigest()[:32]
     return bento_home() / "instances" / name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 from _operator import _compare_digest
 
-from bento.errors import BentoError, RemoteProtocolError
+from bento.errors import BentoError, BoxError, RemoteProtocolError
 from bento.protocol import control, limits, session, values
 from bento.protocol.wire import encode
 
@@ -155,8 +155,10 @@ class ControlConnection(Connection):
 class SessionConnection(Connection):
     """A client, through the box: uploads the function, or carries one session."""
 
-    def __init__(self, sock: Any, runtime: Runtime) -> None:
+    def __init__(self, sock: Any, runtime: Runtime, opening: bytes) -> None:
         super().__init__(sock, runtime)
+        self._rights = opening[1]
+        self._tag = opening[2:]
         self.reader = session.guest_reader()
         self.owner = False
         self.session: Session | None = None
@@ -229,12 +231,14 @@ class SessionConnection(Connection):
             self.fail(failure, traceback)
 
     def _load(self, message: session.Load) -> None:
+        self._permit(control.MAY_INVOKE)
         self.owner = self.runtime.claim(message.owner)
         received = self.runtime.begin_upload(message.size, message.offset)
         self.send(session.Loading(received))
 
     def _invoke(self, message: session.Invoke) -> None:
         self._prove(message.owner)
+        self._permit(control.MAY_INVOKE, message.session)
         arguments = values.decode_values(message.arguments)
         if not (
             isinstance(arguments, list)
@@ -243,13 +247,15 @@ class SessionConnection(Connection):
             and isinstance(arguments[1], dict)
         ):
             raise RemoteProtocolError("arguments are a list and a map")
-        found, new = self.runtime.session(message.session, create=True)
+        counted = bool(self._rights & control.COUNTED)
+        found, new = self.runtime.session(message.session, create=True, counted=counted)
         if new:  # before Attached, which promises that main runs
             self.runtime.invoke(found, arguments[0], arguments[1], message.text)
         self._bind(found, 0)
 
     def _attach(self, message: session.Attach) -> None:
         self._prove(message.owner)
+        self._permit(control.MAY_ATTACH, message.session)
         found, _ = self.runtime.session(message.session, create=False)
         self._bind(found, message.received)
 
@@ -267,6 +273,15 @@ class SessionConnection(Connection):
         if self.session is not None and self.session.ended:
             self.runtime.forget(self.session)
         self.finish()
+
+    def _permit(self, right: int, name: bytes | None = None) -> None:
+        """Raises BoxError when the token the box checked for this connection does not go so far."""
+        if not self._rights & right:
+            raise BoxError("the token does not allow this", "bento ticket shows what it allows")
+        if name is None or self._tag == control.ANY_SESSION:
+            return
+        if self._tag != session.session_tag(name):
+            raise BoxError("the connection was opened for another session", "open one for each")
 
     def _prove(self, owner: bytes) -> None:
         self.owner = self.runtime.owner is not None and _compare_digest(owner, self.runtime.owner)

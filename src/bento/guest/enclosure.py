@@ -87,7 +87,7 @@ class Enclosure:
         self._asked: dict[int, tuple[bytes, EnclosedConnection]] = {}
         self._number = 0
 
-    def connection(self, sock: Any, runtime: Runtime) -> EnclosedConnection:
+    def connection(self, sock: Any, runtime: Runtime, opening: bytes) -> EnclosedConnection:
         """A client's connection, ready for its handshake."""
         if self._bound is None:
             raise RemoteProtocolError("the box started a conclave without saying what it is")
@@ -95,7 +95,7 @@ class Enclosure:
         channel = self._inside.socket(
             sock, self._bound.identity, self._bound.terms, lambda wanted: self._ask(wanted, made[0])
         )
-        made.append(EnclosedConnection(channel, runtime))
+        made.append(EnclosedConnection(channel, runtime, opening))
         return made[0]
 
     def told(self, message: Message) -> None:

@@ -22,6 +22,7 @@ from bento.guest.function import Function, describe
 from bento.guest.session import Session
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
+from bento.protocol.session import session_tag
 
 LISTENER_FD = 3
 EGRESS_PORT = 1080
@@ -49,12 +50,13 @@ class Runtime:
         self._failure: FunctionError | None = None
         self._failure_text = ""
         self._sessions: dict[bytes, Session] = {}
+        self._spent: set[bytes] = set()  # tags of counted sessions that were fetched to their end
         self._threads: dict[int, Session] = {}
         self._poll = epoll()
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, int] = {}
-        self._greeting: dict[int, socket] = {}  # accepted, first byte not there yet
-        self._early: list[socket] = []
+        self._greeting: dict[int, tuple[socket, bytearray]] = {}  # accepted, opening not there yet
+        self._early: list[tuple[socket, bytes]] = []
         self._tor: TorWay | None = None
         self._awake: set[SessionConnection] = set()
         self._wake_fd = posix.eventfd(0, posix.EFD_NONBLOCK | posix.EFD_CLOEXEC)
@@ -109,26 +111,32 @@ class Runtime:
             return
         sock = socket(fileno=fd)
         sock.setblocking(False)
-        self._greeting[fd] = sock
+        self._greeting[fd] = (sock, bytearray())
         self._poll.register(fd, EPOLLIN)
         self._greet(fd)
 
     def _greet(self, fd: int) -> None:
-        sock = self._greeting[fd]
+        sock, opening = self._greeting[fd]
         try:
-            use = sock.recv(1)
+            while len(opening) < control.OPENING and opening[:1] in (b"", control.SESSION):
+                data = sock.recv(control.OPENING - len(opening) if opening else 1)
+                if not data:
+                    raise ConnectionResetError
+                opening += data
         except BlockingIOError:
             return
         except OSError:
-            use = b""
+            opening.clear()
+        use = opening[:1]
         del self._greeting[fd]
         self._poll.unregister(fd)
         if use == control.CONTROL:
             self._greet_box(sock)
         elif use == control.SESSION and self.started:
-            self._admit(self._session_on(sock))
+            self._admit(self._session_on(sock, bytes(opening)))
         elif use == control.SESSION:
-            self._early.append(sock)  # it overtook the Start on the control connection
+            # It overtook the Start on the control connection.
+            self._early.append((sock, bytes(opening)))
         elif use == control.TOR:
             self._tor_way().offer(sock)
         elif use == control.ONION:
@@ -145,10 +153,10 @@ class Runtime:
         if self.enclosure is not None:
             self.enclosure.joined(connection)
 
-    def _session_on(self, sock: socket) -> SessionConnection:
+    def _session_on(self, sock: socket, opening: bytes) -> SessionConnection:
         if self.enclosure is not None:
-            return self.enclosure.connection(sock, self)
-        return SessionConnection(sock, self)
+            return self.enclosure.connection(sock, self, opening)
+        return SessionConnection(sock, self, opening)
 
     def _tor_way(self) -> TorWay:
         if self._tor is None:
@@ -195,7 +203,7 @@ class Runtime:
             sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)
             while self._early:
-                self._admit(self._session_on(self._early.pop()))
+                self._admit(self._session_on(*self._early.pop()))
 
     def claim(self, owner: bytes) -> bool:
         """The first uploader becomes the owner; anyone else is refused."""
@@ -220,8 +228,8 @@ class Runtime:
             self._installed = True
             start_new_thread(self._load, (connection,))
 
-    def session(self, name: bytes, create: bool) -> tuple[Session, bool]:
-        """The session called `name` and whether it is new."""
+    def session(self, name: bytes, create: bool, counted: bool = False) -> tuple[Session, bool]:
+        """The session called `name` and whether it is new. A `counted` one is new only once."""
         assert self.started is not None
         found = self._sessions.get(name)
         if found is not None:
@@ -231,12 +239,17 @@ class Runtime:
                 "there is no such session",
                 "it was fetched to its end already, or belongs to another instance",
             )
+        if counted and session_tag(name) in self._spent:
+            raise BoxError(
+                "this session was fetched to its end already",
+                "each counted use of a ticket is one session",
+            )
         if len(self._sessions) >= limits.SESSIONS:
             raise BoxError(
                 f"the instance has {limits.SESSIONS} sessions already",
                 "fetch and end some, or invoke later",
             )
-        session = Session(name, self.started.spool, lambda: self._wake_session(session))
+        session = Session(name, self.started.spool, lambda: self._wake_session(session), counted)
         self._sessions[name] = session
         return session, True
 
@@ -246,7 +259,7 @@ class Runtime:
         try:
             start_new_thread(self._call, (session, args, kwargs, text))
         except RuntimeError:  # the manifest's pids count threads as well
-            self.forget(session)
+            del self._sessions[session.name]
             raise BoxError(
                 "the instance has as many threads as its manifest's pids allow",
                 "end some sessions, or ask for more pids",
@@ -258,7 +271,10 @@ class Runtime:
         return self._failure, self._failure_text
 
     def forget(self, session: Session) -> None:
+        """The client has everything of it."""
         self._sessions.pop(session.name, None)
+        if session.counted:
+            self._spent.add(session_tag(session.name))
 
     def printed(self, line: str) -> None:
         """A line the function printed goes to the owner of the session it ran in."""

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 class Session:
     """`wake` asks the loop to look at this session; it may be called from any thread."""
 
-    def __init__(self, name: bytes, spool: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, name: bytes, spool: int, wake: Callable[[], None], counted: bool = False
+    ) -> None:
         self.name = name
+        self.counted = counted
         self.client: Client | None = None
         self._wake = wake
         self._lock = allocate_lock()

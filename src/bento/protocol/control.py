@@ -1,5 +1,8 @@
 """Box <-> guest. A connection to the guest's socket begins with one byte that names its use.
 
+Behind SESSION stand a byte of rights and the tag of the one session the connection may name: what is
+left of the client's token once the box has checked it. The rest is the client's own.
+
 On a control connection the guest first sends READY with the egress listener's descriptor attached
 (SCM_RIGHTS; the box closes anything else it is sent), then the box sends Start once. A guest that was
 not started ends when its control connection does; a started one lives on without the box, which may
@@ -27,6 +30,22 @@ ONION = b"O"
 READY = b"ready"
 TOR_READY = b"tor"
 PLAIN, RECORDED = b"p", b"r"
+
+MAY_INVOKE, MAY_ATTACH = 1, 2
+"""Rights: start the session, go on with it."""
+COUNTED = 4
+"""The session was paid for: once it was fetched to its end, its name starts none again."""
+
+ANY_SESSION = bytes(limits.SESSION_TAG)
+"""The tag on the connection of whoever just installed: it names its session later."""
+
+OPENING = 1 + 1 + limits.SESSION_TAG
+"""Bytes before the client's own on a session connection."""
+
+
+def opening(rights: int, session: bytes) -> bytes:
+    """How the box begins a session connection."""
+    return SESSION + bytes([rights]) + session
 
 
 class Start(Message, tag=0x40):

@@ -62,13 +62,18 @@ class Create(Message, tag=0x03):
 
 
 class Created(Message, tag=0x04):
-    invocation: bytes = field(Fixed(limits.TOKEN))
-    shutdown: bytes = field(Fixed(limits.TOKEN))
+    invocation: bytes = field(Blob(limits.CAPABILITY))  # protocol.capability
+    shutdown: bytes = field(Blob(limits.CAPABILITY))
     expires: int = field(U64)  # seconds since 1970, whole minutes
 
 
 class Open(Message, tag=0x05):
-    invocation: bytes = field(Fixed(limits.TOKEN))
+    """`session` is the tag of the one session this connection is for. Sent again with the same tag it is
+    the same use of the token: an Open whose answer was lost costs nothing when it is repeated."""
+
+    token: bytes = field(Blob(limits.CAPABILITY))
+    session: bytes = field(Fixed(limits.SESSION_TAG))
+    proof: bytes = field(Fixed(limits.HOLDER_PROOF, optional=True))
 
 
 class Opened(Message, tag=0x06):
@@ -76,7 +81,8 @@ class Opened(Message, tag=0x06):
 
 
 class Shutdown(Message, tag=0x07):
-    shutdown: bytes = field(Fixed(limits.TOKEN))
+    token: bytes = field(Blob(limits.CAPABILITY))
+    proof: bytes = field(Fixed(limits.HOLDER_PROOF, optional=True))
 
 
 class Done(Message, tag=0x08):
@@ -177,6 +183,11 @@ class BoxDoor:
             raise LocalProtocolError(f"no answer is due in state {self._state}")
         self._state = "PIPE" if isinstance(message, Created | Opened) else "CLOSED"
         return encode(message)
+
+    @property
+    def early(self) -> int:
+        """Bytes the client sent behind its request: the first that would pass."""
+        return self._reader.held
 
     def rest(self) -> bytes:
         """What the client already sent for the guest; only once the connection is a pipe."""

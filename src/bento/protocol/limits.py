@@ -55,11 +55,26 @@ TRACEBACK = 64 * KIB
 LOG_LINE = 4 * KIB
 """One line of api.log."""
 
-TOKEN = 32
-"""A capability: 256 bits."""
+CAPABILITY = 1 * KIB
+"""A token with all its conditions: a dozen narrowings of the largest kind, and it still fits a QR code."""
+
+CAPABILITY_NAME = 16
+"""What the maker of a token finds its root by: 128 random bits, so that no two are the same."""
+
+COUNTER = 16
+"""The name of one count of uses or bytes: half a hash, nobody gains by making two collide."""
+
+COUNTED = 10_000
+"""Counted sessions of one instance, all its tokens together: the box keeps 32 bytes for each."""
+
+HOLDER_PROOF = 64
+"""An Ed25519 signature, RFC 8032."""
 
 SESSION_ID = 16
 """A session's name, chosen by the client: 128 random bits, so it is a capability as well."""
+
+SESSION_TAG = 16
+"""Names a session to the box without telling its name: half a hash of it."""
 
 OWNER = 16
 """The secret that proves to a guest that the invoker installed it: 128 random bits."""

@@ -237,6 +237,11 @@ class FrameReader:
     def stop(self) -> None:
         self._stopped = True
 
+    @property
+    def held(self) -> int:
+        """Bytes behind the last message."""
+        return len(self._buffer)
+
     def rest(self) -> bytes:
         """The bytes behind the last message, once; the reader holds none afterwards."""
         rest = bytes(self._buffer)
