@@ -27,6 +27,8 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.ledger import MemoryLedger
 from bento.box.offer import make_offer
+from bento.box.operator_door import OperatorDoor
+from bento.box.orders import Orders
 from bento.box.sandboxes import Sandboxes
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
@@ -72,8 +74,12 @@ class LocalBox:
         self.turnstile = Turnstile(
             offer.policy.instances, self.instances.taken, priced=self.config.admission.priced
         )
-        self.door = Door(offer, self.instances, self.turnstile)
+        self.orders = Orders(self.config.state)
+        self.door = Door(offer, self.instances, self.turnstile, self.orders)
         stack.push_async_callback(self.door.close)
+        self.operator = OperatorDoor("local", self.instances, self.orders, self.door)
+        stack.push_async_callback(self.operator.close)
+        await self.operator.open(self.config.run)
         self.path = self.config.run / "door.sock"
         stack.callback(Listener.unix(self.path, self.door.enter).close)
 

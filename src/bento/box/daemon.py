@@ -19,6 +19,8 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.ledger import MemoryLedger
 from bento.box.offer import make_offer
+from bento.box.operator_door import OperatorDoor
+from bento.box.orders import Orders
 from bento.box.sandboxes import Sandboxes
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
@@ -68,8 +70,12 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     )
     stack.push_async_callback(instances.close)
     turnstile = Turnstile(offer.policy.instances, instances.taken, priced=config.admission.priced)
-    door = Door(offer, instances, turnstile)
+    orders = Orders(config.state)
+    door = Door(offer, instances, turnstile, orders)
     stack.push_async_callback(door.close)
+    operator = OperatorDoor(config.name, instances, orders, door)
+    stack.push_async_callback(operator.close)
+    await operator.open(config.run)
     onion_socket = config.run / "onion.sock"
     if config.entrance.onion is not None:
         stack.callback(Entrance.unix(onion_socket, door.enter).close)

@@ -36,6 +36,7 @@ from bento.safelog import Event, Fault, log
 if TYPE_CHECKING:
     from bento.box.instances import Instances, Visit
     from bento.box.offer import Offer
+    from bento.box.orders import Orders
     from bento.box.turnstile import Turnstile
 
 _READ = 1 << 16
@@ -47,7 +48,11 @@ _STRANGERS = 512  # connections at most that made no request yet, or are still t
 class Door:
     """Answers connections of every entrance."""
 
-    def __init__(self, offer: Offer, instances: Instances, turnstile: Turnstile) -> None:
+    def __init__(
+        self, offer: Offer, instances: Instances, turnstile: Turnstile, orders: Orders
+    ) -> None:
+        self.refused = 0  # requests that were turned away
+        self._orders = orders
         self._offer = offer
         self._instances = instances
         self._turnstile = turnstile
@@ -86,6 +91,7 @@ class Door:
                 visit = await self._answer(door, client, request)
             except BentoError as error:
                 self._estrange(_current())
+                self.refused += 1
                 await _tell(client, door, error)
                 return
             except OSError:
@@ -140,6 +146,7 @@ class Door:
         return visit
 
     async def _create(self, request: Create) -> tuple[Visit, Created]:
+        self._orders.admit(request.function)
         policy = self._offer.policy
         manifest = Manifest.parse(request.manifest)
         rules = admit(manifest, policy)

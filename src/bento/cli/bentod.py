@@ -1,43 +1,57 @@
-"""`bentod`: the operator's command."""
+"""`bentod`: the operator's command; one file a command, as for `bento`.
+
+Only what the chosen command needs is imported.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
-from bento.cli import box_attest
 from bento.cli.output import report
 from bento.errors import BentoError
 
+CONFIG = Path("/etc/bento/bentod.toml")
+
+# command -> (module in bento.cli, one line of help)
+COMMANDS = {
+    "run": ("box_run", "serve until SIGTERM"),
+    "top": ("box_top", "what runs here, what it uses and what it was refused"),
+    "kill": ("box_orders", "end one instance"),
+    "block": ("box_orders", "never run a function here, and end it where it runs"),
+    "unblock": ("box_orders", "let a blocked function run again"),
+    "drain": ("box_orders", "take no new functions, for maintenance"),
+    "attest": ("box_attest", "write out the evidence that conclaves here have"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="bentod", description="A Bento box beside a Tor relay.")
-    parser.add_argument(
-        "--debug", action="store_true", help="show tracebacks, texts and all: for a box nobody uses"
-    )
+    debug = "show tracebacks, texts and all: for a box nobody uses"
+    parser.add_argument("--debug", action="store_true", help=debug)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="serve until SIGTERM")
-    run.add_argument("--config", type=Path, required=True, help="the box's TOML file")
-    attest = commands.add_parser("attest", help="write out the evidence that conclaves here have")
-    box_attest.arguments(attest)
+    named = next((word for word in argv if not word.startswith("-")), None)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command.add_argument(
+            "--config", type=Path, default=CONFIG, help=f"the box's TOML file; usually {CONFIG}"
+        )
+        # Also after the command; SUPPRESS, or its default would undo the one given before it.
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=debug)
+        command.add_argument("--json", action="store_true", help="machine-readable output")
+        if name == named:
+            importlib.import_module(f"bento.cli.{module}").arguments(command, name)
     args = parser.parse_args(argv)
+    chosen = importlib.import_module(f"bento.cli.{COMMANDS[args.command][0]}")
     try:
-        return box_attest.run(args) if args.command == "attest" else _run(args)
+        return int(chosen.run(args))
     except BentoError as error:
-        return report(error, debug=args.debug)
-
-
-def _run(args: argparse.Namespace) -> int:
-    import asyncio
-
-    from bento.box.config import load
-    from bento.box.daemon import serve
-    from bento.safelog import take_over
-
-    take_over(tracebacks=args.debug)
-    asyncio.run(serve(load(args.config)))
-    return 0
+        return report(error, debug=args.debug, as_json=args.json)
+    except KeyboardInterrupt:
+        return 130  # what shells report of a program ended by SIGINT
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, help="the box's TOML file")
+def arguments(parser: argparse.ArgumentParser, command: str) -> None:
     parser.add_argument(
         "--dump",
         metavar="DIR",
