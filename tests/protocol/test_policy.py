@@ -26,6 +26,7 @@ POLICY = Policy(
     egress=("*:443",),
     egress_via="direct",
     enforcement="cgroup",
+    syscalls=("python",),
 )
 DOCUMENT = POLICY.document()
 SIGNATURE = sign(DOCUMENT, KEY)

@@ -14,23 +14,29 @@ if TYPE_CHECKING:
     from bento.protocol.policy import Policy
 
 
-def admit(manifest: Manifest, policy: Policy) -> EgressRules:
-    """The egress rules of an admissible manifest. Raises PolicyError naming each bad item."""
+def problems(manifest: Manifest, policy: Policy) -> list[str]:
+    """Each item that is not within the policy, with the policy's own line.
+
+    Raises PolicyError if an egress or tor entry means nothing at all."""
     found = violations(manifest, policy)
-    offered = EgressRules.parse(policy.egress)
+    reached, offered = ", ".join(policy.egress) or "nothing", ", ".join(policy.tor) or "nothing"
     asked = EgressRules.parse(manifest.egress)
     found += [
-        f"egress {rule}: this box reaches {', '.join(policy.egress) or 'nothing'}"
-        for rule in asked.exceeding(offered)
+        f"egress {rule}: this box reaches {reached}"
+        for rule in asked.exceeding(EgressRules.parse(policy.egress))
     ]
-    offered_tor = ", ".join(policy.tor) or "nothing"
     found += [
-        f"tor {item!r}: this box offers {offered_tor}"
+        f"tor {item!r}: this box offers {offered}"
         for item in Grants.parse(manifest.tor).beyond(Grants.parse(policy.tor))
     ]
-    if found:
+    return found
+
+
+def admit(manifest: Manifest, policy: Policy) -> EgressRules:
+    """The egress rules of an admissible manifest. Raises PolicyError naming each bad item."""
+    if found := problems(manifest, policy):
         raise PolicyError(
             "the manifest is not within this box's policy: " + "; ".join(found),
             "ask for less, or choose another box (bento boxes)",
         )
-    return asked
+    return EgressRules.parse(manifest.egress)

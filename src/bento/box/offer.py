@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bento.protocol.manifest import read_size, read_time
 from bento.protocol.policy import Policy, sign
+from bento.sandbox import image_named
 
 if TYPE_CHECKING:
     from bento.box.config import Config
@@ -26,10 +27,17 @@ class Offer:
 def make_offer(
     config: Config, identity: Identity, enforcement: str, attestation: tuple[str, ...] = ()
 ) -> Offer:
+    """The policy of `config` with its signature."""
+    policy = make_policy(config, enforcement, attestation)
+    document = policy.document()
+    return Offer(policy, document, sign(document, identity.signing_key), identity.public_key)
+
+
+def make_policy(config: Config, enforcement: str, attestation: tuple[str, ...] = ()) -> Policy:
     """`enforcement` says how limits are kept here: "cgroup" or "rlimit"; `attestation` names the
     kinds of evidence that conclaves here have."""
     capacity, egress = config.capacity, config.egress
-    policy = Policy(
+    return Policy(
         images=config.images,
         memory=read_size(capacity.memory),
         cpu=capacity.cpu,
@@ -44,6 +52,5 @@ def make_offer(
         tor=config.tor.allow,
         enforcement=enforcement,
         attestation=attestation,
+        syscalls=tuple(image_named(name).profile for name in config.images),
     )
-    document = policy.document()
-    return Offer(policy, document, sign(document, identity.signing_key), identity.public_key)

@@ -23,6 +23,7 @@ COMMANDS = {
     "block": ("box_orders", "never run a function here, and end it where it runs"),
     "unblock": ("box_orders", "let a blocked function run again"),
     "drain": ("box_orders", "take no new functions, for maintenance"),
+    "policy": ("box_policy", "what this box offers, in plain words"),
     "attest": ("box_attest", "write out the evidence that conclaves here have"),
 }
 

@@ -16,7 +16,7 @@ import io
 import re
 import tomllib
 import zipfile
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from bento.errors import UsageError
@@ -27,6 +27,8 @@ _SIZE = re.compile(r"([0-9]{1,12})\s*(B|KiB|MiB|GiB)?", re.ASCII)
 _SIZES = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _TIME = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?", re.ASCII)
 _TIMES = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+CONCLAVE_FORM = "-conclave"
+"""How the name of an image ends whose instances are conclaves: `conclave = true` adds it."""
 _EGRESS_RULES = 64
 _TOR_ITEMS = 16
 _TOR_ITEM = r"[a-z-]{1,32}(=[0-9]{1,7})?"
@@ -45,6 +47,7 @@ class Manifest:
     egress: tuple[str, ...] = field(default=())
     spool: int = limits.WINDOW
     tor: tuple[str, ...] = field(default=())
+    syscalls: str = ""  # the class of system calls it needs; "" is that of its image
 
     @classmethod
     def parse(cls, text: str) -> Manifest:
@@ -67,10 +70,12 @@ class Manifest:
             except ValueError as error:
                 problems.append(f"{key} = {value!r}: {error}")
         if problems:
-            known = ", ".join(item.name for item in fields(cls))
             raise UsageError(
-                "the manifest is wrong: " + "; ".join(problems), f"it may have {known}"
+                "the manifest is wrong: " + "; ".join(problems),
+                f"it may have {', '.join(_READERS)}",
             )
+        if values.pop("conclave", False) and not values.get("image", "").endswith(CONCLAVE_FORM):
+            values["image"] = values.get("image", cls.image) + CONCLAVE_FORM
         return cls(**values)
 
 
@@ -137,10 +142,10 @@ def show_size(size: int) -> str:
     return f"{size} B"
 
 
-def _image(value: object) -> str:
+def _name(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9-]{0,31}", value):
         return value
-    raise ValueError("an image is named by lower-case letters, digits and dashes")
+    raise ValueError("it is named by lower-case letters, digits and dashes")
 
 
 def _cpu(value: object) -> float:
@@ -175,6 +180,12 @@ def _tor(value: object) -> tuple[str, ...]:
     raise ValueError('tor is a list of permissions such as "circuits=2" or "events"')
 
 
+def _conclave(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("write true for a conclave, which is to run where its operator cannot look")
+
+
 def _spool(value: object) -> int:
     size = read_size(value)
     if size < limits.SPOOL_MIN:
@@ -184,7 +195,9 @@ def _spool(value: object) -> int:
 
 
 _READERS = {
-    "image": _image,
+    "image": _name,
+    "conclave": _conclave,
+    "syscalls": _name,
     "memory": read_size,
     "cpu": _cpu,
     "disk": read_size,

@@ -45,6 +45,11 @@ class Policy:
     enforcement: str  # how limits are kept: "cgroup" or "rlimit"
     tor: tuple[str, ...] = ()  # what functions may ask of tor
     attestation: tuple[str, ...] = ()
+    syscalls: tuple[str, ...] = ()  # the class of system calls of each image, in their order
+
+    def syscalls_of(self, image: str) -> str:
+        """The class of system calls that functions of an offered image may make."""
+        return dict(zip(self.images, self.syscalls, strict=False)).get(image, "")
 
     def document(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
@@ -61,6 +66,8 @@ class Policy:
             raise RemoteProtocolError("the box's policy document is malformed") from error
         if table:
             raise RemoteProtocolError("the box's policy document has unknown entries")
+        if len(values["syscalls"]) != len(values["images"]):
+            raise RemoteProtocolError("the box's policy document is malformed")
         return cls(**values)
 
 
@@ -95,6 +102,8 @@ def violations(manifest: Manifest, policy: Policy) -> list[str]:
     found = []
     if manifest.image not in policy.images:
         found.append(f"image {manifest.image!r}: this box offers {', '.join(policy.images)}")
+    elif manifest.syscalls and (given := policy.syscalls_of(manifest.image)) != manifest.syscalls:
+        found.append(f"syscalls {manifest.syscalls!r}: {manifest.image} functions get {given!r}")
     for name, show in _MAXIMA.items():
         asked, offered = getattr(manifest, name), getattr(policy, name)
         if asked > offered:
