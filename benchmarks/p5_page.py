@@ -1,0 +1,87 @@
+"""P5: a page of more than 30 resources, every link 50 ms long: Browser v. Chromium over Tor.
+
+The page is a real one, Debian's handbook on installing, served on loopback. Chromium runs with the user's
+tor as its proxy and is timed from the navigation to the load event, its own start not counted. Browser is
+timed from the request on a built circuit to the last byte of the page at home: installing, the start of a
+Chromium on the box, recording, padding and the public start time are in it. Both have three relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+
+from benchmarks.figures import Figure, median
+from bento.cli.demo import web_site
+from bento.client.network import Network, TorEndpoints
+from bento.functions.browser import client as browser
+from bento.functions.browser import jail
+from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.limits import LIMITS
+from bento.functions.browser.tab import Tab
+from bento.testnet import Size, Testnet
+
+PAGE = "/en-US/sect.installation-steps.html"
+DELAY_MS = 50
+ROUNDS = 5
+_SECONDS = 120.0
+
+
+def over_tor(url: str, socks: str) -> float:
+    """Seconds from the navigation to the load event."""
+    command = jail.command()
+    command.insert(command.index("--unshare-all") + 1, "--share-net")
+    flags = (*HEADLESS, user_agent(version()), "--host-resolver-rules=")
+    with Chromium(command, flags, profile=jail.PROFILE) as chromium:
+        tab = Tab(chromium.connection, LIMITS, proxy=f"socks5://{socks}")
+        began = time.perf_counter()
+        tab.navigate(url)
+        assert tab.wait(lambda: tab.loaded or tab.is_broken, _SECONDS)
+        assert tab.loaded, tab.error
+        return time.perf_counter() - began
+
+
+async def with_browser(network: Network, url: str, timing: str) -> tuple[float, int]:
+    """(seconds from the request to the last byte, resources of the page)."""
+    async with await network.box() as box:
+        began = time.perf_counter()
+        instance, session = await box.run(
+            browser.build_upload(), **browser.arguments(url, timing=timing)
+        )
+        await session.close_input()
+        pack = await browser.read_pack(session)
+        took = time.perf_counter() - began
+        await instance.shutdown()
+    browser.check(pack)
+    return took, len(pack.exchanges)
+
+
+async def series() -> tuple[dict[str, list[float]], list[float], int]:
+    """(seconds of Browser by start set, seconds of Chromium over Tor, resources)."""
+    ours: dict[str, list[float]] = {"x2": [], "none": []}
+    theirs: list[float] = []
+    resources = 0
+    with tempfile.TemporaryDirectory() as home, web_site() as site:
+        os.environ["BENTO_HOME"] = home
+        testnet = Testnet(Size(delay_ms=DELAY_MS))
+        try:
+            status = await testnet.up(owner=os.getpid())
+            async with await Network.open(TorEndpoints(*testnet.user_tor())) as network:
+                for _ in range(ROUNDS):
+                    theirs.append(await asyncio.to_thread(over_tor, site + PAGE, status.socks))
+                    for timing, taken in ours.items():
+                        seconds, resources = await with_browser(network, site + PAGE, timing)
+                        taken.append(seconds)
+        finally:
+            await testnet.down()
+    return ours, theirs, resources
+
+
+def measure() -> Iterator[Figure]:
+    ours, theirs, resources = asyncio.run(series())
+    for timing, what in (("x2", "public start times"), ("none", "no start times")):
+        note = f"a page of {resources} resources, padded, {what}, v. Chromium over Tor"
+        yield Figure("P5", median(ours[timing]), "s", median(theirs), 0.5, what=note)
