@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 from tests.local_box import local_box
+from tests.waiting import until
 
 from bento.errors import BoxError, BusyError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
@@ -367,3 +368,20 @@ async def test_the_smallest_spool_does_not_stall(local):
 async def test_a_spool_below_what_makes_a_client_acknowledge_is_refused(local):
     with pytest.raises(UsageError, match="at least 1 MiB"):
         await local.box.run(b'# /// bento\n# spool = "64 KiB"\n# ///\ndef main(api): pass')
+
+
+ENDING = b"""
+def main(api, last: bool):
+    api.send(b"an answer")
+    if last:
+        api.end()
+"""
+
+
+async def test_a_function_ends_its_instance_once_its_answer_was_fetched(local):
+    instance = await local.box.install(ENDING)
+    assert await answer(await instance.invoke(last=False)) == b"an answer"
+    assert await answer(await instance.invoke(last=True)) == b"an answer"
+    await until(lambda: len(local.instances) == 0)
+    with pytest.raises(BoxError, match="no such token"):
+        await instance.invoke(last=False)

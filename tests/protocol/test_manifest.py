@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.errors import UsageError
-from bento.protocol.manifest import Manifest, manifest_text, read_size, read_time, show_size
+from bento.protocol.manifest import (
+    Manifest,
+    amended,
+    manifest_text,
+    read_size,
+    read_time,
+    show_size,
+)
 
 MIB = 1 << 20
 
@@ -116,3 +123,10 @@ def test_sizes_that_are_none(text):
 )
 def test_times(text, seconds):
     assert read_time(text) == seconds
+
+
+def test_amended_changes_the_named_entries_and_no_other():
+    text = 'memory = "80 MiB"\negress = ["*:80"]\ndisk = 5'
+    before, after = Manifest.parse(text), Manifest.parse(amended(text, memory=123, lifetime="2h"))
+    assert (after.memory, after.lifetime) == (123, 7200)
+    assert (after.disk, after.egress) == (before.disk, before.egress)

@@ -25,6 +25,8 @@ COMMANDS = {
     "shutdown": ("shutdown", "end an installed function"),
     "attest": ("attest", "what a box's conclaves, or evidence from files, can show"),
     "browse": ("browse", "fetch a web page through a box"),
+    "put": ("put", "leave a file on a box, sealed, and print its ticket"),
+    "get": ("get", "fetch a file by its ticket"),
     "testnet": ("testnet", "a private Tor network with boxes on this machine"),
 }
 _INTERRUPTED = 130  # what shells report of a program ended by SIGINT

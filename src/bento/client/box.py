@@ -103,16 +103,19 @@ class Box:
         pipe.writer.close()
         return greeting
 
-    async def install(self, upload: bytes, trust: Trust | None = None) -> Instance:
+    async def install(
+        self, upload: bytes, trust: Trust | None = None, *, manifest: str | None = None
+    ) -> Instance:
         """Installs a function (source, or a zip with a __main__.py) and waits until it is loaded.
 
         With `trust` it runs in a conclave, which is attested before anything is uploaded; a function
-        whose manifest asks for one is attested in any case.
+        whose manifest asks for one is attested in any case. `manifest` is asked for instead of the
+        function's own (see protocol.manifest.amended).
 
         Raises PolicyError naming every item of its manifest the box does not allow, FunctionError
         (with the traceback in its notes) when its top level fails, AttestationError when `trust` does
         not accept the conclave."""
-        instance, pipe, parcel = await self._create(upload, trust)
+        instance, pipe, parcel = await self._create(upload, trust, manifest)
         try:
             await _send_code(pipe, parcel, instance.owner)
             await _until_loaded(pipe)
@@ -217,9 +220,12 @@ class Box:
             else:
                 return answer, pipe
 
-    async def _create(self, upload: bytes, trust: Trust | None) -> tuple[Instance, Pipe, bytes]:
+    async def _create(
+        self, upload: bytes, trust: Trust | None, manifest: str | None = None
+    ) -> tuple[Instance, Pipe, bytes]:
         """(a new instance, a stream to its guest, what is to be uploaded through it)."""
-        manifest = manifest_text(upload)
+        if manifest is None:
+            manifest = manifest_text(upload)
         asked = Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
         closed = trust is not None or is_conclave(asked.image)
         if closed:

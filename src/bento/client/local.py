@@ -33,6 +33,9 @@ class LocalSession:
     def log(self, line: str) -> None:
         print(f"| {line}", file=sys.stderr)
 
+    def end(self) -> None:
+        """There is no instance beyond this one call."""
+
 
 def run_local(upload: bytes, args: list[object], kwargs: dict[str, object]) -> int:
     """Calls `main` in this very process. Raises FunctionError with the traceback when it fails."""

@@ -20,6 +20,7 @@ class AsyncApi:
         self.limits = api.limits
         self.expires = api.expires
         self.log = api.log
+        self.end = api.end
 
     @property
     def data(self) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         def read(self, size: int | None, timeout: float | None) -> bytes: ...
         def poll(self, timeout: float | None) -> bool: ...
         def log(self, line: str) -> None: ...
+        def end(self) -> None: ...
 
 
 class Limits:
@@ -72,6 +73,12 @@ class Api:
     def log(self, line: str) -> None:
         """A line for the function's owner; nobody else sees it, and nobody stores it."""
         self._session.log(str(line))
+
+    def end(self) -> None:
+        """Ends the instance as soon as its present clients have fetched their answers and left, after a
+        minute at the latest. No new call begins from here on; nothing that the function holds, wrote or
+        sent to clients who are away stays."""
+        self._session.end()
 
     @property
     def data(self) -> Path:

@@ -12,7 +12,7 @@ from _socket import socket
 from _thread import get_ident, start_new_thread
 from select import EPOLLIN, EPOLLOUT, epoll
 from struct import pack
-from time import monotonic
+from time import monotonic, sleep
 
 from bento.errors import BentoError, BoxError, FunctionError
 from bento.guest import network
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bento.guest.enclosure import Enclosure
     from bento.guest.tor import TorWay
 
+_WIND_UP_PAUSE = 0.05  # seconds between looks whether the last answers were fetched
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
 
 
@@ -52,6 +53,7 @@ class Runtime:
         self._sessions: dict[bytes, Session] = {}
         self._spent: set[bytes] = set()  # tags of counted sessions that were fetched to their end
         self._threads: dict[int, Session] = {}
+        self._ending = False
         self._poll = epoll()
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, int] = {}
@@ -244,12 +246,16 @@ class Runtime:
                 "this session was fetched to its end already",
                 "each counted use of a ticket is one session",
             )
+        if self._ending:
+            raise BoxError("the instance is ending", "install the function again")
         if len(self._sessions) >= limits.SESSIONS:
             raise BoxError(
                 f"the instance has {limits.SESSIONS} sessions already",
                 "fetch and end some, or invoke later",
             )
-        session = Session(name, self.started.spool, lambda: self._wake_session(session), counted)
+        session = Session(
+            name, self.started.spool, lambda: self._wake_session(session), self.end, counted
+        )
         self._sessions[name] = session
         return session, True
 
@@ -275,6 +281,22 @@ class Runtime:
         self._sessions.pop(session.name, None)
         if session.counted:
             self._spent.add(session_tag(session.name))
+
+    def end(self) -> None:
+        """From a function's thread: no new sessions, and the process ends (the box then clears up) once
+        no client is attached to the present ones, or after a while."""
+        if not self._ending:
+            self._ending = True
+            start_new_thread(self._wind_up, ())
+
+    def _wind_up(self) -> None:
+        deadline = monotonic() + limits.END_SECONDS
+        while self._attached() and monotonic() < deadline:
+            sleep(_WIND_UP_PAUSE)
+        posix._exit(0)
+
+    def _attached(self) -> bool:
+        return any(session.client for session in tuple(self._sessions.values()))
 
     def printed(self, line: str) -> None:
         """A line the function printed goes to the owner of the session it ran in."""

@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """`wake` asks the loop to look at this session; it may be called from any thread."""
+    """`wake` asks the loop to look at this session, `end` ends the instance; both from any thread."""
 
     def __init__(
-        self, name: bytes, spool: int, wake: Callable[[], None], counted: bool = False
+        self,
+        name: bytes,
+        spool: int,
+        wake: Callable[[], None],
+        end: Callable[[], None],
+        counted: bool = False,
     ) -> None:
         self.name = name
+        self.end = end
         self.counted = counted
         self.client: Client | None = None
         self._wake = wake

@@ -88,6 +88,10 @@ VALUE_DEPTH = 16
 VALUE_ITEMS = 10_000
 """Lists, maps and scalars in the arguments of one call, all together."""
 
+END_SECONDS = 60
+"""How long an instance that ends itself waits for its present clients to fetch their last answers: a
+spool of 4 MiB at 70 KB/s."""
+
 SESSIONS = 64
 """Sessions an instance keeps at once, ended but unfetched ones included."""
 

@@ -13,6 +13,7 @@ default, and the default asks for little.
 from __future__ import annotations
 
 import io
+import json
 import re
 import tomllib
 import zipfile
@@ -77,6 +78,12 @@ class Manifest:
         if values.pop("conclave", False) and not values.get("image", "").endswith(CONCLAVE_FORM):
             values["image"] = values.get("image", cls.image) + CONCLAVE_FORM
         return cls(**values)
+
+
+def amended(text: str, **terms: str | int | float) -> str:
+    """The manifest `text` with other values for some of its one-line entries."""
+    kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in terms]
+    return "\n".join([*kept, *(f"{key} = {json.dumps(value)}" for key, value in terms.items())])
 
 
 def manifest_text(upload: bytes) -> str:
