@@ -34,6 +34,7 @@ from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.client.box import Box, BoxName
 from bento.client.route import UnixRoute
+from bento.sandbox.layers import UNPRIVILEGED
 from bento.tor.exit_policy import ExitPolicy
 
 EXIT_POLICY = "accept 127.80.0.0/16:*\nreject *:*\nreject6 *:*"
@@ -89,7 +90,7 @@ class LocalBox:
 
 
 @contextlib.asynccontextmanager
-async def local_box(admission=None, *, attester="none", tor=None, **capacity):
+async def local_box(admission=None, *, attester="none", tor=None, without=UNPRIVILEGED, **capacity):
     """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
     # Short: a unix socket's path has at most 107 bytes.
@@ -105,6 +106,7 @@ async def local_box(admission=None, *, attester="none", tor=None, **capacity):
             egress=Egress(via="direct", test_web="127.80.0.0/16"),
             capacity=Capacity(**capacity),
             conclave=Conclave(attester=attester),
+            without=without,
             admission=admission or Admission(),
         )
         async with contextlib.AsyncExitStack() as stack:

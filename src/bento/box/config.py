@@ -93,7 +93,8 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One box. `state` keeps its identity, `run` its sockets."""
+    """One box. `state` keeps its identity, `run` its sockets. `without` names the layers of the jail,
+    as `bentod check` does, that this machine lacks and that it is to run without."""
 
     name: str
     state: Path
@@ -103,6 +104,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     egress: Egress = Egress()
     capacity: Capacity = Capacity()
     conclave: Conclave = Conclave()
+    without: tuple[str, ...] = ()
     admission: Admission = Admission()
 
     @property

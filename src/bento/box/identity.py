@@ -73,6 +73,13 @@ def load_or_create(state: Path) -> Identity:
     return Identity(signing_key, OnionKey.load_or_generate(state / "onion.key"))
 
 
+def load(state: Path) -> Identity | None:
+    """The identity in `state`, None if it has not been made yet. Raises HostError."""
+    if not ((state / "identity.key").exists() and (state / "onion.key").exists()):
+        return None
+    return load_or_create(state)
+
+
 def _load_or_create_seed(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bento.box import attester
+from bento.box.checkup import require
 from bento.errors import BoxError
 from bento.guest import blob
 from bento.protocol.conclave import is_conclave
-from bento.sandbox import Limits, Pool, image_named
+from bento.sandbox import Limits, Pool, image_named, layers
 from bento.sandbox.pool import discard
 
 if TYPE_CHECKING:
@@ -36,15 +37,22 @@ class Sandboxes:
     def __init__(self, config: Config) -> None:
         self._pools = {name: _pool(name, config) for name in config.images}
         self.enforcement = "rlimit"
+        self._images = config.images
+        self._without = config.without
 
     async def start(self) -> None:
-        """Proves that a sandbox of each image starts here, and learns how limits are kept.
+        """Proves that a sandbox of each image starts here with every layer, and learns how limits
+        are kept.
 
-        Raises HostError with the reason when one does not."""
+        Raises HostError with the reason when one does not, or naming every layer that is missing."""
         first = await asyncio.gather(*(pool.take() for pool in self._pools.values()))
         if all(sandbox.level == "cgroup" for sandbox in first):
             self.enforcement = "cgroup"
-        await asyncio.gather(*map(discard, first))
+        try:
+            found = [layer for sandbox in first for layer in layers.seen_on(sandbox)]
+            require([*layers.standing(), *found], self._images, self._without)
+        finally:
+            await asyncio.gather(*map(discard, first))
         for pool in self._pools.values():
             pool.start()
 

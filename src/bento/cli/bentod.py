@@ -18,6 +18,7 @@ CONFIG = Path("/etc/bento/bentod.toml")
 # command -> (module in bento.cli, one line of help)
 COMMANDS = {
     "run": ("box_run", "serve until SIGTERM"),
+    "check": ("box_check", "look at everything a box relies on, all problems in one run"),
     "top": ("box_top", "what runs here, what it uses and what it was refused"),
     "kill": ("box_orders", "end one instance"),
     "block": ("box_orders", "never run a function here, and end it where it runs"),

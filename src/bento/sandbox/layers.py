@@ -33,17 +33,36 @@ class Layer:
     detail: str
 
 
+LIMITS = tuple(
+    f"limit of {controller} by control group" for controller in sorted(hierarchies.WANTED)
+)
+OWN_USER = "a user of its own"
+TOR_FIRST = "tor goes first"
+UNPRIVILEGED = (*LIMITS, OWN_USER, TOR_FIRST)
+"""What a bentod of an ordinary user may have to do without, where nobody delegates control groups."""
+
+
+def standing() -> list[Layer]:
+    """What can be seen without a sandbox."""
+    return [_bubblewrap(), _seccomp_library(), *_programs(), *_groups()]
+
+
+def seen_on(sandbox: Sandbox) -> list[Layer]:
+    """What is seen on a sandbox that runs."""
+    started = Layer("a sandbox starts", True, f"limits by {sandbox.level}")
+    return [started, *(probe(sandbox) for probe in _PROBES)]
+
+
 async def check(run_dir: Path, guest_blob: bytes) -> list[Layer]:
     """Every layer, all looked at in one run. Raises nothing: what fails is a layer that is missing."""
-    layers = [_bubblewrap(), _seccomp_library(), *_programs(), *_groups()]
+    layers = standing()
     image = IMAGES["python"]
     try:
         sandbox = await spawn(image, image.limits, run_dir, f"check-{os.getpid()}", guest_blob)
     except BentoError as error:
         return [*layers, Layer("a sandbox starts", False, str(error))]
     try:
-        layers.append(Layer("a sandbox starts", True, f"limits by {sandbox.level}"))
-        layers += [probe(sandbox) for probe in _PROBES]
+        layers += seen_on(sandbox)
     finally:
         await sandbox.kill()
         sandbox.close()
@@ -84,14 +103,14 @@ def _programs() -> list[Layer]:
 
 def _groups() -> list[Layer]:
     found = []
-    for controller in sorted(hierarchies.WANTED):
+    for controller, name in zip(sorted(hierarchies.WANTED), LIMITS, strict=True):
         homes = [h for h in hierarchies.ours() if controller in h.controllers]
         detail = (
             f"version {homes[0].version}, below {homes[0].base}"
             if homes
             else "no control group is ours to make: run as root, or with systemd's Delegate=yes"
         )
-        found.append(Layer(f"limit of {controller} by control group", bool(homes), detail))
+        found.append(Layer(name, bool(homes), detail))
     return found
 
 
@@ -139,14 +158,14 @@ def _user(sandbox: Sandbox) -> Layer:
     detail = (
         f"user {outside}, each instance another" if own else "bentod's own user: run bentod as root"
     )
-    return Layer("a user of its own", own, detail)
+    return Layer(OWN_USER, own, detail)
 
 
 def _priority(sandbox: Sandbox) -> Layer:
     nice = os.getpriority(os.PRIO_PROCESS, sandbox.pid)
     score = int(Path(f"/proc/{sandbox.pid}/oom_score_adj").read_text())
     last = nice >= rlimits.NICE and score == rlimits.OOM_SCORE
-    return Layer("tor goes first", last, f"nice {nice}, out-of-memory score {score}")
+    return Layer(TOR_FIRST, last, f"nice {nice}, out-of-memory score {score}")
 
 
 _PROBES: tuple[Callable[[Sandbox], Layer], ...] = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from bento.box.identity import load_or_create
 from bento.conclave.attesters.emulated import EmulatedPlatform
 from bento.firewall import Grants
+from bento.sandbox.layers import UNPRIVILEGED
 from bento.testnet.layout import BOX_PORT, WEB, Box
 from bento.tor.announcement import RELAY_HOST, Announcement
 
@@ -56,7 +57,14 @@ def _prepare_platform(own: Path, maker: Path) -> None:
 def configuration(box: Box) -> str:
     """The file that `bentod run --config` reads (TOML)."""
     tables: dict[str, Table] = {
-        "": {"name": box.name, "state": str(box.state), "run": str(box.run)},
+        "": {
+            "name": box.name,
+            "state": str(box.state),
+            "run": str(box.run),
+            "without": list(
+                UNPRIVILEGED
+            ),  # no stranger gets here, and everybody should be able to try
+        },
         "entrance.circuit": {"address": box.relay.address, "port": BOX_PORT},
         "entrance.onion": {"single_hop": True},
         "tor": {

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bento.conclave import tpm_quote
-from bento.conclave.attesters.base import check_report_data
+from bento.conclave.attesters.base import UNTESTED, check_report_data
 from bento.conclave.claims import Kind
 from bento.conclave.evidence import Evidence
 from bento.errors import HostError
@@ -33,7 +33,7 @@ class TpmAttester:
     """Quotes of the SHA-256 bank under one attestation key."""
 
     kind = Kind.TPM
-    remark = "TPM: says what booted, protects no memory from the operator"
+    remark = f"TPM: says what booted, protects no memory from the operator; {UNTESTED}"
 
     def __init__(
         self,
