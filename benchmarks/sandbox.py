@@ -112,7 +112,7 @@ async def memory(folder: Path) -> dict[str, float]:
         await spawn(IMAGE, IMAGE.limits, folder, f"idle{number}", blob.build())
         for number in range(3)
     ]
-    jails = [await Jail.build(IMAGE, IMAGE.limits) for _ in range(3)]
+    jails = [await Jail.build(IMAGE, IMAGE.limits, folder) for _ in range(3)]
     await asyncio.sleep(0.3)
     found = {
         "guest": private_mib(sandboxes[0].pid, _parent(sandboxes[0].pid)),

@@ -25,7 +25,8 @@ from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
-from bento.box.ledger import MemoryLedger
+from bento.box.journal import Journal
+from bento.box.ledger import JournalLedger
 from bento.box.offer import make_offer
 from bento.box.operator_door import OperatorDoor
 from bento.box.orders import Orders
@@ -65,12 +66,15 @@ class LocalBox:
         offer = make_offer(
             self.config, self.identity, self.sandboxes.enforcement, self.conclaves.kinds
         )
+        self.journal = Journal.open(self.config.state / "journal.db")
+        stack.push_async_callback(self.journal.close)
         self.instances = Instances(
-            *(self.config.run, offer.policy.instances, self.sandboxes.take, self.guard.ways),
-            self.conclaves,
+            *(self.journal, self.config.run, offer.policy.instances),
+            *(self.sandboxes.take, self.guard.ways, self.conclaves),
             Tokens(self.identity.token_key, self.identity.key_digest, self.clock),
-            MemoryLedger(),
+            JournalLedger(self.journal),
         )
+        self.instances.keep = False
         stack.push_async_callback(self.instances.close)
         self.turnstile = Turnstile(
             offer.policy.instances, self.instances.taken, priced=self.config.admission.priced

@@ -10,7 +10,9 @@ from tests.waiting import until
 
 from bento.errors import BoxError, BusyError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
+from bento.protocol.session import Load
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
+from bento.protocol.wire import encode
 
 ECHO = b"""
 def main(api, greeting: str = "", times: int = 1):
@@ -385,3 +387,21 @@ async def test_a_function_ends_its_instance_once_its_answer_was_fetched(local):
     await until(lambda: len(local.instances) == 0)
     with pytest.raises(BoxError, match="no such token"):
         await instance.invoke(last=False)
+
+
+async def test_an_instance_whose_creator_never_came_is_ended_at_once(local):
+    _, pipe, _ = await local.box._create(ECHO, None)
+    [kept] = local.instances
+    pipe.writer.close()  # as when the circuit broke under the answer
+    await until(lambda: len(local.instances) == 0)
+    assert not os.path.exists(f"/proc/{kept.sandbox.pid}")
+
+
+async def test_an_instance_that_its_creator_came_for_outlives_their_connection(local):
+    instance, pipe, _ = await local.box._create(ECHO, None)
+    pipe.writer.write(encode(Load(len(ECHO), 0, instance.owner)))
+    await pipe.reader.read(1)
+    pipe.writer.close()
+    [kept] = local.instances
+    await until(lambda: not kept.relays)
+    assert len(local.instances) == 1

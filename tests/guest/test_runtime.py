@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -74,8 +76,6 @@ class Guest:
 @pytest.fixture
 async def guest(tmp_path):
     # A unix socket's path has at most 107 bytes.
-    import tempfile
-    from pathlib import Path
 
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
         image = image_named("python")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.sandbox.inside import Failed, blob, run
-from tests.sandbox.leftovers import Traces
+from tests.sandbox.leftovers import Traces, is_running
 
 from bento.errors import HostError, UsageError
 from bento.sandbox import IMAGES, MIB, Pool, Sandbox
@@ -181,4 +181,4 @@ async def test_closing_demolishes_the_standing_jail(folder: Path) -> None:
     assert pool._spare is not None and pool._spare._process is not None
     pid = pool._spare._process.pid
     await pool.close()
-    assert not Path(f"/proc/{pid}").exists()
+    assert not is_running(pid)

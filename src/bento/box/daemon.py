@@ -1,4 +1,10 @@
-"""`bentod run`: tor's facts, sandboxes, entrances, in this order; and back in the other one."""
+"""`bentod run`: what an earlier one left, sandboxes, tor's facts, entrances, in this order; and back
+in the other one.
+
+SIGTERM, which service managers send, stops bentod alone: instances run on, and the next bentod takes
+them over, so that an upgrade costs nobody anything. SIGINT (Ctrl-C) ends the instances too. Whoever
+takes a box away for good sends SIGINT: an instance that nobody serves is of no use and not seen.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,6 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
-from bento.box import leftovers
 from bento.box.beside import Beside
 from bento.box.conclaves import Conclaves
 from bento.box.door import Door
@@ -17,11 +22,13 @@ from bento.box.functions_tor import FunctionsTor
 from bento.box.guard import Guard
 from bento.box.identity import load_or_create
 from bento.box.instances import Instances
-from bento.box.ledger import MemoryLedger
+from bento.box.journal import Journal
+from bento.box.ledger import JournalLedger
 from bento.box.offer import make_offer
 from bento.box.operator_door import OperatorDoor
 from bento.box.orders import Orders
 from bento.box.sandboxes import Sandboxes
+from bento.box.sweep import sweep
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.safelog import Event, log
@@ -33,26 +40,29 @@ _DESCRIPTORS = 1 << 16  # 20 instances with all their connections need 5,200
 
 
 async def serve(config: Config) -> None:
-    """Runs the box until SIGTERM or SIGINT. Raises BentoError when it cannot start."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """Runs the box until SIGTERM or SIGINT. Raises BentoError when it cannot start; what ran before
+    runs on then."""
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked.put_nowait, number)
     async with contextlib.AsyncExitStack() as stack:
-        await _start(config, stack)
+        instances = await _start(config, stack)
         ready = config.run / "ready"
         ready.touch()
         stack.callback(ready.unlink, missing_ok=True)
         log(Event.OPEN)
-        await stop.wait()
+        instances.keep = await asked.get() != signal.SIGINT
         log(Event.CLOSING)
 
 
-async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
+async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     _allow_many_descriptors()
     config.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = load_or_create(config.state)
-    await leftovers.sweep(config.run)
+    journal = Journal.open(config.state / "journal.db")
+    stack.push_async_callback(journal.close)
+    left = await journal.entries()
+    await sweep(config.run, left)
     functions_tor = FunctionsTor(config)
     stack.push_async_callback(functions_tor.close)
     await functions_tor.start()
@@ -60,15 +70,16 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     stack.callback(guard.close)
     sandboxes = Sandboxes(config)
     stack.push_async_callback(sandboxes.close)
-    await sandboxes.start()
     conclaves = Conclaves.of(config, identity)
-    offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
     instances = Instances(
-        *(config.run, offer.policy.instances, sandboxes.take, guard.ways, conclaves),
+        *(journal, config.run, config.capacity.instances),
+        *(sandboxes.take, guard.ways, conclaves),
         Tokens(identity.token_key, identity.key_digest),
-        MemoryLedger(),
+        JournalLedger(journal),
     )
     stack.push_async_callback(instances.close)
+    await asyncio.gather(instances.take_over(left), sandboxes.start())
+    offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
     turnstile = Turnstile(offer.policy.instances, instances.taken, priced=config.admission.priced)
     orders = Orders(config.state)
     door = Door(offer, instances, turnstile, orders)
@@ -91,6 +102,7 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> None:
     if config.entrance.circuit is not None:
         circuit = config.entrance.circuit
         stack.callback(Entrance.tcp(circuit.address, circuit.port, door.enter).close)
+    return instances
 
 
 def _allow_many_descriptors() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bento.box.admission import admit
 from bento.box.terms import Terms
 from bento.errors import BentoError, BoxError, HostError
-from bento.protocol.conclave import terms_hash
 from bento.protocol.door import (
     BoxDoor,
     Create,
@@ -30,11 +30,11 @@ from bento.protocol.door import (
     Shutdown,
     refusal,
 )
-from bento.protocol.manifest import Manifest
 from bento.safelog import Event, Fault, log
 
 if TYPE_CHECKING:
-    from bento.box.instances import Instances, Visit
+    from bento.box.instance import Visit
+    from bento.box.instances import Instances
     from bento.box.offer import Offer
     from bento.box.orders import Orders
     from bento.box.turnstile import Turnstile
@@ -132,7 +132,7 @@ class Door:
             return None
         if isinstance(request, Open):
             answer: Opened | Created = Opened()
-            visit = await self._instances.visit(request, door.early)
+            visit = await self._visit(request, door.early)
         else:
             visit, answer = await self._create(request)
         try:
@@ -145,20 +145,19 @@ class Door:
             raise
         return visit
 
+    async def _visit(self, request: Open, early: int) -> Visit:
+        try:
+            return await self._instances.visit(request, early)
+        except HostError as error:  # its reason is the operator's to know
+            log(Event.JOURNAL_FAILED, fault=Fault.of(error))
+            raise BoxError("the box cannot count this use now", "try again later") from error
+
     async def _create(self, request: Create) -> tuple[Visit, Created]:
         self._orders.admit(request.function)
         policy = self._offer.policy
-        manifest = Manifest.parse(request.manifest)
-        rules = admit(manifest, policy)
-        holder = self._turnstile.enter(request, manifest)
-        terms = Terms(
-            manifest,
-            rules,
-            request.function,
-            policy.upload,
-            terms_hash(request.manifest, request.function),
-            holder,
-        )
+        terms = Terms.read(request.manifest, request.function, policy.upload)
+        admit(terms.manifest, policy)
+        terms = replace(terms, holder=self._turnstile.enter(request, terms.manifest))
         try:
             grant = await self._instances.create(terms)
             visit = await self._instances.enter(grant.instance)

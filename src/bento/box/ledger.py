@@ -7,18 +7,21 @@ back when the connection ends. So a bentod that dies owes its clients at most on
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from bento.protocol import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from sqlite3 import Connection
 
+    from bento.box.journal import Journal
     from bento.box.tokens import Count
 
 
 class Ledger(Protocol):
-    """Counts by instance; each call is one transaction."""
+    """Counts by instance, gone with it; each call is one transaction."""
 
     async def spend(self, instance: str, uses: Sequence[Count], session: bytes) -> bool:
         """Counts `session` once in every one of `uses`; False, and nothing counted, when one is full.
@@ -31,45 +34,55 @@ class Ledger(Protocol):
     async def put_back(self, instance: str, bytes_: Sequence[Count], unused: int) -> None:
         """Returns bytes that were drawn and did not pass."""
 
-    async def forget(self, instance: str) -> None:
-        """The instance has ended: its counts go."""
 
+class JournalLedger:
+    """The ledger of a box. Each call raises HostError when the journal cannot be written; nothing was
+    counted then, and nothing may happen."""
 
-class MemoryLedger:
-    """A ledger that ends with its process."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, dict[bytes, set[bytes]]] = {}
-        self._bytes: dict[str, dict[bytes, int]] = {}
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
     async def spend(self, instance: str, uses: Sequence[Count], session: bytes) -> bool:
-        table = self._sessions.setdefault(instance, {})
-        new = [use for use in uses if session not in table.get(use.counter, ())]
-        kept = sum(map(len, table.values()))
-        if any(len(table.get(use.counter, ())) >= use.limit for use in new):
-            return False
-        if kept + len(new) > limits.COUNTED:
-            return False
-        for use in new:
-            table.setdefault(use.counter, set()).add(session)
-        return True
+        return await self._journal.write(lambda db: _spend(db, instance, uses, session))
 
     async def draw(self, instance: str, bytes_: Sequence[Count], wanted: int) -> int:
-        table = self._bytes.setdefault(instance, {})
-        left = min(count.limit - table.get(count.counter, 0) for count in bytes_)
-        drawn = max(min(left, wanted), 0)
-        if len(table.keys() | {count.counter for count in bytes_}) > limits.COUNTED:
-            return 0
-        for count in bytes_:
-            table[count.counter] = table.get(count.counter, 0) + drawn
-        return drawn
+        return await self._journal.write(lambda db: _draw(db, instance, bytes_, wanted))
 
     async def put_back(self, instance: str, bytes_: Sequence[Count], unused: int) -> None:
-        table = self._bytes.get(instance, {})
-        for count in bytes_:
-            if count.counter in table:
-                table[count.counter] -= unused
+        rows = [(unused, instance, count.counter) for count in bytes_]
+        await self._journal.write(
+            lambda db: db.executemany(
+                "UPDATE drawn SET bytes = bytes - ? WHERE instance = ? AND counter = ?", rows
+            )
+        )
 
-    async def forget(self, instance: str) -> None:
-        self._sessions.pop(instance, None)
-        self._bytes.pop(instance, None)
+
+_LIVE = "SELECT 1 FROM instances WHERE name = ? AND NOT ending"
+
+
+def _spend(database: Connection, instance: str, uses: Sequence[Count], session: bytes) -> bool:
+    if database.execute(_LIVE, (instance,)).fetchone() is None:
+        return False
+    rows = database.execute("SELECT counter, session FROM spent WHERE instance = ?", (instance,))
+    spent = set(rows.fetchall())
+    full = Counter(counter for counter, _ in spent)
+    new = [use for use in uses if (use.counter, session) not in spent]
+    if len(spent) + len(new) > limits.COUNTED or any(full[u.counter] >= u.limit for u in new):
+        return False
+    counted = [(instance, use.counter, session) for use in new]
+    database.executemany("INSERT INTO spent VALUES (?, ?, ?)", counted)
+    return True
+
+
+def _draw(database: Connection, instance: str, bytes_: Sequence[Count], wanted: int) -> int:
+    if database.execute(_LIVE, (instance,)).fetchone() is None:
+        return 0
+    rows = database.execute("SELECT counter, bytes FROM drawn WHERE instance = ?", (instance,))
+    drawn: dict[bytes, int] = dict(rows.fetchall())
+    if len(drawn.keys() | {count.counter for count in bytes_}) > limits.COUNTED:
+        return 0
+    left = min(count.limit - drawn.get(count.counter, 0) for count in bytes_)
+    now = max(min(left, wanted), 0)
+    totals = [(instance, count.counter, drawn.get(count.counter, 0) + now) for count in bytes_]
+    database.executemany("INSERT OR REPLACE INTO drawn VALUES (?, ?, ?)", totals)
+    return now

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bento.box.door import Door
-    from bento.box.instances import Instance, Instances
+    from bento.box.instance import Instance
+    from bento.box.instances import Instances
     from bento.box.orders import Orders
 
 SOCKET = "operator.sock"

@@ -8,9 +8,11 @@ function goes on: whoever has another token of it may attach.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import time
 from typing import TYPE_CHECKING
 
+from bento.errors import HostError
 from bento.protocol import limits
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ class Passage:
     # --------------------------------------------------------------------------------------------
 
     async def _draw(self) -> None:
-        self._drawn = await self._ledger.draw(self._instance, self._counts, self._piece)
+        with contextlib.suppress(HostError):  # what cannot be counted does not pass
+            self._drawn = await self._ledger.draw(self._instance, self._counts, self._piece)
         if self._relay is None:  # it ended meanwhile
             await self.put_back()
         elif not self._drawn:
@@ -111,4 +114,5 @@ class Passage:
         """What was drawn and will not pass."""
         unused, self._drawn = self._drawn, 0
         if unused:
-            await self._ledger.put_back(self._instance, self._counts, unused)
+            with contextlib.suppress(HostError):  # it is lost to the token's holder
+                await self._ledger.put_back(self._instance, self._counts, unused)

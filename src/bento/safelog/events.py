@@ -99,6 +99,8 @@ class Event(Enum):
     OPEN = _info("the box is open")
     CLOSING = _info("the box closes")
     LEFTOVERS_ENDED = _warning("ended {count} sandboxes that an earlier bentod left", count=int)
+    TAKEN_OVER = _info("took over {count} instances of an earlier bentod", count=int)
+    JOURNAL_FAILED = _warning("the journal could not be written: {fault}", fault=Fault)
     TOR_LOST = _warning("the relay's tor went away; waiting for it")
     TOR_BACK = _warning("the relay's tor is back")
     FUNCTIONS_TOR_LOST = _warning("the functions' tor went away; waiting for it")

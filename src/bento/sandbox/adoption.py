@@ -16,7 +16,7 @@ from pathlib import Path
 from bento.errors import HostError
 from bento.sandbox import cgroup, handshake, uids
 from bento.sandbox.images import image_named
-from bento.sandbox.process import Process, name, parent, start_time, user
+from bento.sandbox.process import Process, name, parent, runs, user
 from bento.sandbox.sandbox import Record, Sandbox
 
 _READY_WITHIN = 10.0  # seconds for a guest that runs already; one that is stopped or mute is ended
@@ -54,6 +54,9 @@ async def adopt(record: Record, run_dir: Path) -> Sandbox:
                 control=control,
                 egress_listener=egress_listener,
             )
+        except asyncio.CancelledError:  # bentod ends: it runs on, and the next one will have it
+            undo.pop_all()
+            raise
         except (OSError, TimeoutError) as error:
             raise HostError("a sandbox of an earlier bentod has ended or is mute") from error
         undo.pop_all()
@@ -62,7 +65,7 @@ async def adopt(record: Record, run_dir: Path) -> Sandbox:
 
 def _find(record: Record) -> Process:
     process = Process(record.pid)
-    if start_time(record.pid) == record.started:
+    if runs(record.pid, record.started):
         return process
     process.forget()  # another process got its number
     raise ProcessLookupError(record.pid)

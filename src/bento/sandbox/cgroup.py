@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,22 @@ class Usage:
 
     cpu: float
     memory: int
+
+
+def new_name(run_dir: Path) -> str:
+    """For a group of the bentod whose folder is `run_dir`; `left_of` finds it by that."""
+    return f"{_owner(run_dir)}{secrets.token_hex(8)}"
+
+
+def left_of(run_dir: Path) -> set[str]:
+    """The names of all groups of the bentod whose folder is `run_dir`."""
+    owner = _owner(run_dir)
+    return {path.name for h in hierarchies.ours() for path in h.base.glob(f"{owner}*")}
+
+
+def _owner(run_dir: Path) -> str:
+    folder = os.fsencode(run_dir.resolve())
+    return hashlib.blake2b(folder, digest_size=6).hexdigest() + "-"
 
 
 class Group:

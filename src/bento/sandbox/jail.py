@@ -1,7 +1,7 @@
 """A jail that stands: namespaces, mounts, filter, limits; all but somebody inside.
 
-    jail = await Jail.build(image, limits)                 about 7 ms, ahead of time
-    sandbox = await jail.enter(run_dir, name, guest_blob)  what Python takes to start
+    jail = await Jail.build(image, limits, run_dir)        about 7 ms, ahead of time
+    sandbox = await jail.enter(name, guest_blob)           what Python takes to start
 
 bubblewrap's process inside waits at a gate, right before it becomes the interpreter. Such a jail
 costs a tenth of a waiting guest's memory, so a pool that has run empty still has one.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -45,10 +44,11 @@ _READY_WITHIN = 30.0  # the same for 10 ms
 class Jail:
     """Made by `build`; used up by `enter` or `demolish`."""
 
-    def __init__(self, image: Image, limits: Limits) -> None:
+    def __init__(self, image: Image, limits: Limits, run_dir: Path) -> None:
         priority.hurry()
         self.image = image
         self.limits = limits
+        self._run_dir = run_dir
         self._brief = ExitStack()  # closed once the guest is ready
         self._undo = AsyncExitStack()  # unless it never is
         try:
@@ -68,9 +68,11 @@ class Jail:
         self._process: Process | None = None
 
     @classmethod
-    async def build(cls, image: Image, limits: Limits) -> Jail:
-        """Raises HostError if the machine cannot do it, with bubblewrap's last words."""
-        jail = cls(image, limits)
+    async def build(cls, image: Image, limits: Limits, run_dir: Path) -> Jail:
+        """For the box whose own folder (mode 0700) is `run_dir`.
+
+        Raises HostError if the machine cannot do it, with bubblewrap's last words."""
+        jail = cls(image, limits, run_dir)
         await jail._or_demolish(jail._build())
         return jail
 
@@ -79,12 +81,12 @@ class Jail:
         cls, image: Image, limits: Limits, run_dir: Path, instance_id: str, guest_blob: bytes
     ) -> Sandbox:
         """Both at once: the gate is open from the first, so that nothing waits for us."""
-        jail = cls(image, limits)
+        jail = cls(image, limits, run_dir)
 
         async def both() -> Sandbox:
-            control = jail._open(run_dir / f"{instance_id}.sock", guest_blob)
+            control = jail._open(instance_id, guest_blob)
             await jail._build()
-            return await jail._ready(control, run_dir / f"{instance_id}.sock", instance_id)
+            return await jail._ready(control, instance_id)
 
         return await jail._or_demolish(both())
 
@@ -93,16 +95,15 @@ class Jail:
         """Whether it still stands."""
         return self._process is not None and self._process.alive
 
-    async def enter(self, run_dir: Path, instance_id: str, guest_blob: bytes) -> Sandbox:
+    async def enter(self, instance_id: str, guest_blob: bytes) -> Sandbox:
         """The sandbox, its guest runtime ready.
 
-        `run_dir` is a folder of the box's own (mode 0700); `guest_blob` is a marshalled code object
-        of /usr/bin/python3. Raises HostError with the runtime's last words; nothing is left then.
+        `guest_blob` is a marshalled code object of /usr/bin/python3. Raises HostError with the
+        runtime's last words; nothing is left then.
         """
-        path = run_dir / f"{instance_id}.sock"
 
         async def entered() -> Sandbox:
-            return await self._ready(self._open(path, guest_blob), path, instance_id)
+            return await self._ready(self._open(instance_id, guest_blob), instance_id)
 
         return await self._or_demolish(entered())
 
@@ -124,7 +125,7 @@ class Jail:
             self._uid = uids.claim()
             self._undo.callback(self._uid.release)
         if hierarchies.ours():
-            self._group = cgroup.Group.create(secrets.token_hex(8), self.limits)
+            self._group = cgroup.Group.create(cgroup.new_name(self._run_dir), self.limits)
             self._undo.push_async_callback(self._group.kill_and_remove)
         inherited = Inherited(
             *(self._way_in.fileno(), self._runtime.descriptor, self._words.descriptor),
@@ -140,8 +141,12 @@ class Jail:
         if self._uid:
             self._uid.bind(pid)
 
-    def _open(self, path: Path, guest_blob: bytes) -> socket.socket:
+    def _path(self, instance_id: str) -> Path:
+        return self._run_dir / f"{instance_id}.sock"
+
+    def _open(self, instance_id: str, guest_blob: bytes) -> socket.socket:
         """Gives the way in its name and opens the gate; the control connection."""
+        path = self._path(instance_id)
         if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
             raise UsageError(f"the socket path {path} is too long", "use a shorter folder")
         self._way_in.bind(os.fspath(path))
@@ -154,7 +159,7 @@ class Jail:
         self._gate.close_writer()
         return control
 
-    async def _ready(self, control: socket.socket, path: Path, instance_id: str) -> Sandbox:
+    async def _ready(self, control: socket.socket, instance_id: str) -> Sandbox:
         assert self._process is not None
         self._way_in.close()  # the sandbox alone holds it now: its end is ours to see
         async with asyncio.timeout(_READY_WITHIN):
@@ -168,7 +173,7 @@ class Jail:
             supervisor=self._supervisor,
             group=self._group,
             uid=self._uid,
-            socket_path=path,
+            socket_path=self._path(instance_id),
             control=control,
             egress_listener=egress_listener,
         )

@@ -156,7 +156,7 @@ class Pool:
         if jail is None or not jail.alive:
             if jail:
                 await jail.demolish()
-            self._spare = await Jail.build(self.image, self._limits)
+            self._spare = await Jail.build(self.image, self._limits, self._run_dir)
             return
         sandbox = await self._enter(jail)
         self._ready.append(sandbox)
@@ -168,7 +168,7 @@ class Pool:
             sandbox.close()
 
     async def _enter(self, jail: Jail) -> Sandbox:
-        return await jail.enter(self._run_dir, secrets.token_hex(8), self._blob)
+        return await jail.enter(secrets.token_hex(8), self._blob)
 
     async def _spawn(self, limits: Limits) -> Sandbox:
         name = secrets.token_hex(8)

@@ -82,6 +82,14 @@ def start_time(pid: int) -> int:
     return int(_stat(pid)[19])
 
 
+def runs(pid: int, started: int) -> bool:
+    """Whether the process that `pid` and `started` name is there, and not merely unreaped."""
+    with contextlib.suppress(ProcessLookupError):
+        stat = _stat(pid)
+        return int(stat[19]) == started and stat[0] not in (b"Z", b"X")
+    return False
+
+
 def parent(pid: int) -> int:
     """The parent of `pid`. Raises ProcessLookupError if there is no such process."""
     return int(_stat(pid)[1])

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from bento.errors import HostError
-from bento.sandbox.process import start_time
+from bento.sandbox.process import runs, start_time
 
 FIRST = 300_000
 COUNT = 65_536
@@ -65,7 +65,8 @@ def adopt(number: int, folder: Path = _FOLDER) -> Uid:
     """The id of an instance that an earlier bentod started."""
     path = folder / str(number)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Waits: another bentod that is just starting may have a look at it, which takes microseconds.
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     return Uid(number, path, descriptor)
 
 
@@ -95,8 +96,7 @@ def _try(number: int, folder: Path) -> Uid | None:
 
 def _is_bound(descriptor: int) -> bool:
     words = os.pread(descriptor, 64, 0).split()
-    if len(words) != 2:
-        return False
-    with contextlib.suppress(ProcessLookupError, ValueError):
-        return start_time(int(words[0])) == int(words[1])
+    with contextlib.suppress(ValueError):
+        pid, started = map(int, words)
+        return runs(pid, started)
     return False

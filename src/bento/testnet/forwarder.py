@@ -148,9 +148,10 @@ class _Near(Link):
 
 
 async def serve(delay: float, routes: Sequence[str], ready: Path) -> None:
-    """Forward `HOST:PORT=HOST:PORT` routes until SIGTERM; make `ready` once all listen."""
+    """Forward `HOST:PORT=HOST:PORT` routes until SIGINT or SIGTERM; make `ready` once all listen."""
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as servers:
         for route in routes:
             listen, _, target = route.partition("=")

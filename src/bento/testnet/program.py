@@ -1,6 +1,7 @@
 """One program of ours, started, watched and stopped: `bentod` and the forwarder.
 
-It is ready when it has made its ready file. It gets SIGTERM when its parent dies in whatever way
+It is ready when it has made its ready file. It gets SIGINT, which ends a bentod together with its
+instances (see `box.daemon`), when asked to stop and when its parent dies in whatever way
 (`setpriv --pdeathsig`, util-linux), so nothing is left of a network whose supervisor was killed.
 The same face as `bento.tor.process.TorProcess`.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from bento.errors import HostError, UsageError
 
 _POLL = 0.02  # seconds between two looks for the ready file
-_STEPS = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))  # a bentod ends its instances meanwhile
+_STEPS = ((signal.SIGINT, 15.0), (signal.SIGKILL, 5.0))  # a bentod ends its instances meanwhile
 _LONGEST_LOG = 4 << 20  # bytes; a longer one is begun anew at the next start
 
 
@@ -48,7 +49,7 @@ class Program:
                 if log.tell() > _LONGEST_LOG:
                     log.truncate(0)
                 self._process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "SIGTERM", *self._command],
+                    ["setpriv", "--pdeathsig", "SIGINT", *self._command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -1,0 +1,92 @@
+"""One installed function, as the box holds it, and a visit to it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from bento.box.journal import Entry
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from bento.box.passage import Passage
+    from bento.box.terms import Terms
+    from bento.box.ways import Ways
+    from bento.egress.relay import Relay
+    from bento.sandbox import Sandbox
+
+
+@dataclass(eq=False)
+class Instance:
+    """`name` is for the operator; it opens nothing."""
+
+    name: str
+    terms: Terms
+    sandbox: Sandbox
+    ways: Ways
+    expires: int  # seconds since 1970
+    token: bytes  # the name its tokens have in common; it opens nothing
+    bytes_in: int = 0
+    bytes_out: int = 0
+    relays: set[Relay] = field(default_factory=set, repr=False)
+    ending: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def again(cls, entry: Entry, terms: Terms, sandbox: Sandbox, ways: Ways) -> Self:
+        """The instance of a journal's entry, after a restart."""
+        return cls(
+            *(entry.name, terms, sandbox, ways, entry.expires, entry.token),
+            *(entry.bytes_in, entry.bytes_out),
+        )
+
+    @property
+    def entry(self) -> Entry:
+        """For the journal."""
+        return Entry(
+            record=self.sandbox.record,
+            manifest=self.terms.text,
+            function=self.terms.function,
+            upload=self.terms.upload,
+            holder=self.terms.holder,
+            expires=self.expires,
+            token=self.token,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+        )
+
+    # A relay's gate: bytes are counted, none is held back.
+
+    def allowance(self) -> int:
+        return 1 << 30
+
+    def wait(self, resume: Callable[[], None]) -> None:
+        resume()
+
+    def passed(self, count: int, outwards: bool) -> None:
+        if outwards:
+            self.bytes_in += count
+        else:
+            self.bytes_out += count
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the client of a new instance is told, once."""
+
+    instance: Instance
+    invocation: bytes = field(repr=False)
+    shutdown: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A connection to an instance's guest, and what the token that opened it still bounds; or, without
+    a token, of the one that the instance was just made for."""
+
+    instance: Instance
+    guest: socket.socket
+    passage: Passage | None = None
+    creator: bool = False
