@@ -38,7 +38,7 @@ BWRAP = (
 
 async def first_byte_ms(local: LocalBox) -> float:
     door, reader = ClientDoor(), session.client_reader()
-    request = door.request(Create("", hashlib.sha256(HELLO).digest(), b""))
+    request = door.request(Create("", hashlib.sha256(HELLO).digest(), b"", b""))
     source, sink = await asyncio.open_unix_connection(str(local.path))
     began = time.perf_counter()
     sink.write(request)

@@ -76,9 +76,8 @@ class LocalBox:
         )
         self.instances.keep = False
         stack.push_async_callback(self.instances.close)
-        self.turnstile = Turnstile(
-            offer.policy.instances, self.instances.taken, priced=self.config.admission.priced
-        )
+        self.turnstile = Turnstile.of(self.config, self.identity, self.instances.taken)
+        stack.callback(self.turnstile.close)
         self.orders = Orders(self.config.state)
         self.door = Door(offer, self.instances, self.turnstile, self.orders)
         stack.push_async_callback(self.door.close)

@@ -58,7 +58,7 @@ class BoxError(BentoError):
 
 class BusyError(BoxError):
     """`wait` is seconds until asking again makes sense; `quote` a protocol.puzzle.Quote, the price
-    for which the box does it now, or None."""
+    for which the box does it now, or None; `cards` the issuers whose passes it honours."""
 
     kind = "busy"
     exit_status = 17
@@ -69,6 +69,7 @@ class BusyError(BoxError):
         super().__init__(detail, hint)
         self.wait = wait
         self.quote = quote
+        self.cards: tuple[str, ...] = ()
 
 
 class FunctionError(BentoError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bento.client.network import Network, TorEndpoints
 from bento.client.patience import PATIENCE
+from bento.client.wallet import Wallet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,8 +71,12 @@ async def connect(
 
     `patience`: seconds of work and waiting that a place on a loaded box may cost."""
     async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
-        box.patience, box.on_wait = patience, progress
-        yield box
+        box.patience, box.on_wait, box.wallet = patience, progress, Wallet.existing()
+        try:
+            yield box
+        finally:
+            if box.wallet is not None:
+                box.wallet.close()
 
 
 def run(

@@ -77,7 +77,7 @@ async def test_r11_a_thousand_slow_peers_keep_nobody_out(local, first_words):
 async def test_r11_ten_times_too_many_are_all_told_so_and_those_who_are_in_notice_nothing():
     async with local_box(Admission(priced=False), instances=4, pool=0) as local:
         sessions = [(await local.box.run(ECHO))[1] for _ in range(4)]
-        request = encode(Hello((1,))) + encode(Create("", hashlib.sha256(ECHO).digest(), b""))
+        request = encode(Hello((1,))) + encode(Create("", hashlib.sha256(ECHO).digest(), b"", b""))
         async with crowd(local.path, 40, request):
             outcomes = []
             for number in range(40):

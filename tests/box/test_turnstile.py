@@ -19,7 +19,7 @@ from bento.protocol.manifest import Manifest
 
 ECHO = b"def main(api):\n    api.send(b'here')\n"
 CHEAP = Pricing(floor=2)  # the hour at the knee: 120 hashes
-CREATE = Create("", hashlib.sha256(ECHO).digest(), b"")
+CREATE = Create("", hashlib.sha256(ECHO).digest(), b"", b"")
 
 
 async def knocks(local, request=CREATE):
@@ -72,7 +72,7 @@ async def test_a_solution_buys_one_place():
         with pytest.raises(BusyError) as refused:
             await knocks(local)
         solution = await Patience(60).satisfy(refused.value)
-        paid = Create("", CREATE.function, solution)
+        paid = Create("", CREATE.function, solution, b"")
         (_, _, pipe) = await knocks(local, paid)
         pipe.writer.close()
         with pytest.raises(BusyError):
@@ -126,7 +126,7 @@ async def test_a_place_that_could_not_be_given_was_not_paid_for(monkeypatch):
             await local.box.install(ECHO)
         with pytest.raises(BusyError) as refused:
             await knocks(local)
-        paid = Create("", CREATE.function, await Patience(60).satisfy(refused.value))
+        paid = Create("", CREATE.function, await Patience(60).satisfy(refused.value), b"")
 
         async def fail(_):
             raise HostError("no memory")

@@ -13,7 +13,7 @@ from bento.protocol.wire import encode
 TOKEN, TAG = b"t" * 70, b"s" * 16
 WELCOME = (b"{}", bytes(64), bytes(32), 0, 0)
 ANSWERS = [
-    (door.Create("", bytes(32), b""), door.Created(TOKEN, TOKEN, 60)),
+    (door.Create("", bytes(32), b"", b""), door.Created(TOKEN, TOKEN, 60)),
     (door.Open(TOKEN, TAG, b""), door.Opened()),
     (door.Shutdown(TOKEN, b""), door.Done()),
 ]
@@ -57,7 +57,7 @@ def test_a_refusal_carries_its_kind_and_hint():
 @pytest.mark.parametrize("quote", [None, Quote(12345, 6, b"s" * 16)])
 def test_a_refusal_of_a_busy_box_carries_price_or_wait_for_machines(quote):
     client, box = ClientDoor(), BoxDoor()
-    box.receive(client.request(door.Create("", bytes(32), b"")))
+    box.receive(client.request(door.Create("", bytes(32), b"", b"")))
     busy = BusyError("not now", "pay or wait", wait=0 if quote else 5, quote=quote)
     (answer,) = client.receive(box.answer(door.refusal(busy)))
     error = answer.error()

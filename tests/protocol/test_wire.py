@@ -17,7 +17,7 @@ ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, control.Start)
 EXAMPLES = [
     door.Hello((1, 7)),
     door.Welcome(1, b"{}", bytes(64), bytes(32), 50, 1 << 40),
-    door.Create('image = "python"', bytes(32), b"n" * 48),
+    door.Create('image = "python"', bytes(32), b"n" * 48, b"pass"),
     door.Created(b"i" * 32, b"s" * 32, 1_700_000_000),
     door.Open(b"t" * 32, b"s" * 16, b""),
     door.Opened(),

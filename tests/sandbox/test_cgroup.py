@@ -50,7 +50,7 @@ def test_a_machine_without_any_has_none() -> None:
     assert mounted(NOTHING) == []
 
 
-FILES_2 = ("memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max")
+FILES_2 = ("memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max", "cpu.weight")
 
 
 @pytest.fixture
@@ -84,6 +84,7 @@ def test_version_2_limits_are_written(tree_2: Hierarchy, monkeypatch: pytest.Mon
         "memory.oom.group": "1",
         "pids.max": "17",  # with bubblewrap's outer process
         "cpu.max": "50000 100000",
+        "cpu.weight": "100",
     }
     assert group.unified == tree_2.base / "one"
     assert group.tasks == []

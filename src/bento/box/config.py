@@ -86,10 +86,19 @@ class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libraries: str = ""  # where the guest's libraries are copied to; everyone must be able to enter
 
 
+class PassIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An issuer whose passes are honoured."""
+
+    card: Path
+    places: int  # of capacity.instances, kept for its passes
+    weight: float = 4.0  # the processor share of an instance, beside one of everybody's
+
+
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who gets a place when many want one, see docs/fairness.md."""
 
     priced: bool = True  # ask for work when loaded, of those who show no pass
+    issuers: tuple[PassIssuer, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +163,11 @@ def _check(config: Config) -> None:
         web = ipaddress.ip_network(config.egress.test_web)
         if not web.is_loopback:
             raise ValueError("egress.test_web is for private networks: a loopback range only")
+    kept = [issuer.places for issuer in config.admission.issuers]
+    if any(places < 1 for places in kept) or sum(kept) >= config.capacity.instances:
+        raise ValueError("each issuer has one place or more, and everybody else keeps at least one")
+    if not all(0.1 <= issuer.weight <= 100 for issuer in config.admission.issuers):
+        raise ValueError("the weight of an issuer's instances is from 0.1 to 100")
     for text in (config.capacity.memory, config.capacity.disk, config.capacity.upload):
         read_size(text)
     read_size(config.capacity.spool)

@@ -157,7 +157,8 @@ class Door:
         policy = self._offer.policy
         terms = Terms.read(request.manifest, request.function, policy.upload)
         admit(terms.manifest, policy)
-        terms = replace(terms, holder=self._turnstile.enter(request, terms.manifest))
+        holder = self._turnstile.enter(request, terms.manifest)
+        terms = replace(terms, holder=holder, weight=self._turnstile.weight(holder))
         try:
             grant = await self._instances.create(terms)
             visit = await self._instances.enter(grant.instance)

@@ -42,14 +42,14 @@ class Identity:
         return hmac.digest(seed, b"bento token key 1", "sha256")
 
     @property
-    def key_digest(self) -> bytes:
-        """SHA-256 of the public key: what tickets name the box by."""
-        return hashlib.sha256(self.public_key).digest()
-
-    @property
     def key_hash(self) -> str:
         """What the relay's ContactInfo announces: 43 characters of base64url."""
         return key_hash(self.public_key)
+
+    @property
+    def key_digest(self) -> bytes:
+        """The same as 32 bytes: the SHA-256 of the public key."""
+        return hashlib.sha256(self.public_key).digest()
 
     @property
     def onion(self) -> str:

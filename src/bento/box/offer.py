@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bento.box.passes import load_cards
 from bento.protocol.manifest import read_size, read_time
 from bento.protocol.policy import Policy, sign
 from bento.sandbox import image_named
@@ -53,4 +54,5 @@ def make_policy(config: Config, enforcement: str, attestation: tuple[str, ...] =
         enforcement=enforcement,
         attestation=attestation,
         syscalls=tuple(image_named(name).profile for name in config.images),
+        passes=tuple(card.id for card in load_cards(config)),
     )

@@ -72,6 +72,7 @@ class Sandboxes:
                 disk=manifest.disk,
                 inodes=usual.inodes,
                 open_files=usual.open_files,
+                weight=terms.weight,
             )
         )
 

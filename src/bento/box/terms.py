@@ -15,7 +15,8 @@ from bento.protocol.wire import encode
 class Terms:
     """`text` is the manifest as it came, `function` the SHA-256 its code must have, `upload` the most
     bytes it may have; `bound` is what a conclave's evidence says of all this. `holder` is the part of
-    the box it belongs to (see `turnstile`), `patience` the seconds its upload may take to begin."""
+    the box it belongs to and `weight` its share there (see `turnstile`), `patience` the seconds its
+    upload may take to begin."""
 
     text: str
     manifest: Manifest
@@ -24,6 +25,7 @@ class Terms:
     upload: int
     bound: bytes
     holder: str = ""
+    weight: float = 1.0
     patience: int = limits.UPLOAD_WAIT
 
     @classmethod

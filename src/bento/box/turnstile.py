@@ -2,22 +2,27 @@
 
 The box's places are divided into parts: one for everybody, and one for each issuer whose passes the
 operator honours. Nobody can be told apart in the part for everybody, so there a place has a price
-(see `pricing`); a pass is its holder's price already.
+(see `pricing`); a pass is its holder's price already. Parts do not lend each other places: whoever
+fills one keeps nobody out of another.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bento.box.passes import Passes, load_cards
 from bento.box.pricing import Churn, Pricing, weight
 from bento.box.quotes import Quotes
 from bento.errors import BusyError
 from bento.protocol.manifest import Manifest
+from bento.protocol.passes import Pass
 from bento.protocol.puzzle import effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bento.box.config import Config
+    from bento.box.identity import Identity
     from bento.protocol.door import Create
 
 EVERYBODY = ""
@@ -26,29 +31,61 @@ _USUAL = Manifest()
 
 
 class Turnstile:
-    """`places` is the size of the part for everybody, `taken` how much of a part is in use."""
+    """`parts` has the size of each part of the box, `taken` tells how much of one is in use."""
 
-    def __init__(self, places: int, taken: Callable[[str], int], *, priced: bool = True) -> None:
+    def __init__(
+        self,
+        parts: dict[str, int],
+        taken: Callable[[str], int],
+        *,
+        priced: bool = True,
+        passes: Passes | None = None,
+    ) -> None:
         self.pricing = Pricing()
-        self._places = places
+        self._parts = parts
         self._taken = taken
         self._priced = priced
+        self._passes = passes
         self._quotes = Quotes()
         self._churn = Churn()
+        self._weights: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, config: Config, identity: Identity, taken: Callable[[str], int]) -> Turnstile:
+        """As the operator configured it. Raises UsageError when a card cannot be read."""
+        issuers, cards = config.admission.issuers, load_cards(config)
+        parts = {card.id: one.places for card, one in zip(cards, issuers, strict=True)}
+        parts[EVERYBODY] = config.capacity.instances - sum(parts.values())
+        passes = None
+        if cards:
+            passes = Passes(config.state / "passes.sqlite", cards, identity.key_digest)
+        made = cls(parts, taken, priced=config.admission.priced, passes=passes)
+        made._weights = {card.id: one.weight for card, one in zip(cards, issuers, strict=True)}
+        return made
+
+    def close(self) -> None:
+        if self._passes is not None:
+            self._passes.close()
 
     @property
     def price(self) -> int:
         """Hashes asked now for a function with the default manifest."""
         return self.pricing.price(_USUAL, self._pressure()) if self._priced else 0
 
+    def weight(self, part: str) -> float:
+        """The processor share of an instance of `part`, where one of everybody's is 1."""
+        return self._weights.get(part, 1.0)
+
     def enter(self, request: Create, manifest: Manifest) -> str:
         """The part of the box in which an instance may start at once.
 
         Raises BusyError with the price, or with the time to wait when no price would do."""
-        if self._taken(EVERYBODY) >= self._places:
-            raise BusyError(
-                "the box is full", f"try again in {_WAIT} seconds, or use another box", wait=_WAIT
-            )
+        if request.shown and self._passes is not None:
+            shown = self._passes.check(request)
+            self._find_place(shown.card)
+            self._passes.spend(shown)
+            return shown.card
+        self._find_place(EVERYBODY)
         if self._priced:
             self._charge(request.solution, manifest)
         self._churn.add()
@@ -56,8 +93,16 @@ class Turnstile:
 
     def failed(self, request: Create) -> None:
         """The box could not start what was let in: its price was not spent."""
-        if request.solution and self._priced:
+        if request.shown and self._passes is not None:
+            self._passes.restore(Pass.parse(request.shown))
+        elif request.solution and self._priced:
             self._quotes.restore(request.solution)
+
+    def _find_place(self, part: str) -> None:
+        if self._taken(part) >= self._parts[part]:
+            whose = "the box" if part == EVERYBODY else "what the box keeps for such passes"
+            hint = f"try again in {_WAIT} seconds, or use another box"
+            raise BusyError(f"{whose} is full", hint, wait=_WAIT)
 
     def _charge(self, solution: bytes, manifest: Manifest) -> None:
         price = self.pricing.price(manifest, self._pressure())
@@ -70,4 +115,5 @@ class Turnstile:
         )
 
     def _pressure(self) -> float:
-        return max(self._taken(EVERYBODY) / self._places, self._churn.pressure)
+        taken = self._taken(EVERYBODY) / self._parts[EVERYBODY]
+        return max(taken, self._churn.pressure)

@@ -25,6 +25,7 @@ COMMANDS = {
     "unblock": ("box_orders", "let a blocked function run again"),
     "drain": ("box_orders", "take no new functions, for maintenance"),
     "policy": ("box_policy", "what this box offers, in plain words"),
+    "pass": ("box_passes", "give out anonymous passes"),
     "attest": ("box_attest", "write out the evidence that conclaves here have"),
 }
 

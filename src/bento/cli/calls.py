@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bento.client.session import Session
 
 _PIECE = 1 << 16
+_LARGEST = 1 << 20  # 1,000 blinded passes are 350 kB
 
 
 def read_upload(path: str) -> bytes:
@@ -26,6 +27,18 @@ def read_upload(path: str) -> bytes:
         raise UsageError(
             f"cannot read {path}: {error.strerror}", "name a file that is there"
         ) from None
+
+
+def read_small(path: Path) -> bytes:
+    """A small file that somebody sent. Raises UsageError when it cannot be read or is too large."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > _LARGEST:
+        raise UsageError(f"{path} is too large", "name the file you were sent")
+    return data
 
 
 def parse_words(words: list[str]) -> tuple[list[Any], dict[str, Any]]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "holder": ("holder", "make a key that a ticket for you can be bound to"),
     "shutdown": ("shutdown", "end an installed function"),
     "attest": ("attest", "what a box's conclaves, or evidence from files, can show"),
+    "pass": ("passes", "anonymous passes for boxes that are loaded"),
     "browse": ("browse", "fetch a web page through a box"),
     "put": ("put", "leave a file on a box, sealed, and print its ticket"),
     "get": ("get", "fetch a file by its ticket"),

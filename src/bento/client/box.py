@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from bento.client.conclave import Enclosed, Trust
     from bento.client.route import Route
+    from bento.client.wallet import Wallet
     from bento.conclave.verdict import Verdict
 
     Log = Callable[[str], None]
@@ -79,13 +80,14 @@ class Box:
     """A box reached over one route; every request is a stream of its own on it.
 
     `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
-    `on_wait` hears what is waited for."""
+    `on_wait` hears what is waited for. `wallet` has passes to show instead."""
 
     def __init__(self, name: BoxName, route: Route) -> None:
         self.name = name
         self._route = route
         self.patience = PATIENCE
         self.on_wait: Log | None = None
+        self.wallet: Wallet | None = None
 
     async def __aenter__(self) -> Box:
         return self
@@ -151,7 +153,7 @@ class Box:
 
         The verdict may refuse. Raises AttestationError for evidence that does not even verify,
         PolicyError for a box without conclaves."""
-        request = Create(_EMPTY_CONCLAVE, secrets.token_bytes(_DIGEST), b"")
+        request = Create(_EMPTY_CONCLAVE, secrets.token_bytes(_DIGEST), b"", b"")
         attestation = self._enclosed(trust, request).attest()
         created, pipe = await self._request_instance(request, attestation.hello)
         try:
@@ -208,17 +210,38 @@ class Box:
         return pipe
 
     async def _enter(self, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
-        """Asks for a place at once; on a loaded box again, with what it asks for, within `patience`."""
+        """Asks for a place at once; on a loaded box again, with a pass or with what it asks for.
+
+        A pass is shown for a price only: on an idle box those who have some look like all others."""
         patience = Patience(self.patience, self.on_wait)
-        solution = b""
+        request = wanted
         while True:
-            request = Create(wanted.manifest, wanted.function, solution)
             try:
                 _, answer, pipe = await knock(self._route, request, self.name.key_hash, hello)
             except BusyError as busy:
-                solution = await patience.satisfy(busy)
+                request = await self._again(wanted, request, busy, patience)
             else:
                 return answer, pipe
+
+    async def _again(
+        self, wanted: Create, refused: Create, busy: BusyError, patience: Patience
+    ) -> Create:
+        """What to ask next. Raises `busy` when the user's patience is at its end."""
+        if refused.shown and busy.wait:  # it is good, but all of its places are taken
+            await patience.satisfy(busy)
+            return refused
+        shown = self._pass_for(wanted, busy)
+        if shown:
+            return Create(wanted.manifest, wanted.function, b"", shown)
+        if refused.shown:  # it was not good, and there is no other
+            return wanted
+        return Create(wanted.manifest, wanted.function, await patience.satisfy(busy), b"")
+
+    def _pass_for(self, wanted: Create, busy: BusyError) -> bytes:
+        if self.wallet is None:
+            return b""
+        terms = terms_hash(wanted.manifest, wanted.function)
+        return self.wallet.take(busy.cards, self.name.key, terms)
 
     async def _create(
         self, upload: bytes, trust: Trust | None, manifest: str | None = None
@@ -231,7 +254,7 @@ class Box:
         if closed:
             manifest = in_conclave(manifest)
             upload = secrets.token_bytes(limits.SALT) + upload
-        request = Create(manifest, hashlib.sha256(upload).digest(), b"")
+        request = Create(manifest, hashlib.sha256(upload).digest(), b"", b"")
         enclosed = self._enclosed(trust, request) if closed else None
         attestation = enclosed.attest() if enclosed else None
         hello = attestation.hello if attestation else b""

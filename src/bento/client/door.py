@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bento.errors import BoxError
+from bento.errors import BoxError, BusyError
 from bento.protocol.door import Answer, Busy, ClientDoor, Inquire, Refused, Request, Welcome
 from bento.protocol.policy import Policy, verify
 
@@ -80,7 +80,10 @@ async def _read(
             raise BoxError("the box hung up", "it may be restarting; try again or use another box")
         for message in door.receive(data):
             if isinstance(message, Refused | Busy):
-                raise message.error()
+                error = message.error()
+                if isinstance(error, BusyError) and greeting is not None:
+                    error.cards = greeting.policy.passes
+                raise error
             if isinstance(message, Welcome):
                 policy = verify(message.policy, message.signature, message.key, key_hash)
                 greeting = Greeting(policy, message.load, message.price)

@@ -59,6 +59,9 @@ class Create(Message, tag=0x03):
     manifest: str = field(Text(limits.MANIFEST))
     function: bytes = field(Fixed(32))  # SHA-256 of the upload; the guest runs nothing else
     solution: bytes = field(Fixed(limits.SOLUTION, optional=True))  # see `puzzle`; empty at first
+    shown: bytes = field(
+        Blob(limits.PASS)
+    )  # a pass (see `passes`), when the box is loaded; or empty
 
 
 class Created(Message, tag=0x04):

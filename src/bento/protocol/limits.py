@@ -109,3 +109,6 @@ UPLOAD_WAIT = 60
 
 UPLOAD_RATE = 16 * KIB
 """Bytes a second that an upload must keep on average: a tenth of a slow circuit."""
+
+PASS = 1 * KIB
+"""A pass as it is shown: 430 bytes, most of them a 2048-bit RSA signature."""

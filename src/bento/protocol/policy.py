@@ -46,6 +46,7 @@ class Policy:
     tor: tuple[str, ...] = ()  # what functions may ask of tor
     attestation: tuple[str, ...] = ()
     syscalls: tuple[str, ...] = ()  # the class of system calls of each image, in their order
+    passes: tuple[str, ...] = ()  # the cards whose passes are honoured (see protocol.passes)
 
     def syscalls_of(self, image: str) -> str:
         """The class of system calls that functions of an offered image may make."""

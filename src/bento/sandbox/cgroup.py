@@ -192,10 +192,12 @@ def _pids(folder: Path, limits: Limits) -> None:
 def _cpu_1(folder: Path, limits: Limits) -> None:
     write(folder / "cpu.cfs_period_us", _PERIOD)
     write(folder / "cpu.cfs_quota_us", int(limits.cpu * _PERIOD))
+    write(folder / "cpu.shares", max(2, int(limits.weight * 1024)))
 
 
 def _cpu_2(folder: Path, limits: Limits) -> None:
     write(folder / "cpu.max", f"{int(limits.cpu * _PERIOD)} {_PERIOD}")
+    write(folder / "cpu.weight", min(10_000, max(1, int(limits.weight * 100))))
 
 
 _WRITERS = {

@@ -21,8 +21,9 @@ class Limits:
     disk: int  # bytes of the private tmpfs
     inodes: int  # files and folders in the private tmpfs
     open_files: int  # descriptors of one process
+    weight: float = 1.0  # share of the processor beside other instances, when they want all of it
 
     def __post_init__(self) -> None:
-        for name in ("memory", "pids", "cpu", "disk", "inodes", "open_files"):
+        for name in ("memory", "pids", "cpu", "disk", "inodes", "open_files", "weight"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"the limit {name} must be above zero")
