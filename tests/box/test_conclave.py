@@ -315,6 +315,17 @@ async def test_stale_collateral_is_refused(local, sent):
     await refused(local, sent, "20 days old")
 
 
+async def test_the_box_renews_its_collateral_daily(local):
+    """An emulated platform's was old when it was last asked; before the next evidence it is new."""
+    old = int(time.time()) - 20 * DAY
+    measured = attester.measurement(attester.guest())
+    local.conclaves._attester = EmulatedAttester(platform(local), measured, old)
+    local.conclaves._renewed = old
+    trust, told = trust_in(local)
+    await (await local.box.install(ECHO, trust)).shutdown()
+    assert told
+
+
 async def test_another_boxs_evidence_is_refused(local, sent):
     """A conclave that was started for another box, and a platform of another maker."""
     right = local.conclaves._identity

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
 from bento.box.attester import make_attester
+from bento.conclave.collateral import REFRESH_AFTER
 from bento.errors import AttestationError, HostError, RemoteProtocolError
 from bento.protocol import control
 from bento.protocol.conclave import is_conclave
@@ -38,6 +40,7 @@ class Conclaves:
         """`identity`: the SHA-256 of the box's key, which clients know it by."""
         self._attester = attester
         self._identity = identity
+        self._renewed = time.time()
         self._tasks: dict[Sandbox, asyncio.Task[None]] = {}
 
     @classmethod
@@ -89,6 +92,10 @@ class Conclaves:
     async def _evidence(self, report_data: bytes) -> bytes:
         """Evidence in its container; nothing when the platform gives none."""
         assert self._attester is not None
+        now = time.time()
+        if now - self._renewed > REFRESH_AFTER:
+            self._attester.refresh(int(now))
+            self._renewed = now
         try:
             evidence = await asyncio.to_thread(self._attester.evidence, report_data)
         except (HostError, AttestationError) as error:

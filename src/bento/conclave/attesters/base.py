@@ -32,6 +32,17 @@ class Attester(Protocol):
         """
         ...
 
+    def refresh(self, now: int) -> None:
+        """Renew what it keeps of the collateral; called daily. `now`: seconds since 1970."""
+        ...
+
+
+class ReadsItsFolder:
+    """For attesters whose collateral stands in a folder, which is read for each evidence."""
+
+    def refresh(self, now: int) -> None:
+        """Nothing is kept."""
+
 
 def check_report_data(report_data: bytes) -> None:
     if len(report_data) != REPORT_DATA_SIZE:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bento.conclave import dcap_quote
-from bento.conclave.attesters.base import UNTESTED, check_report_data
+from bento.conclave.attesters.base import UNTESTED, ReadsItsFolder, check_report_data
 from bento.conclave.claims import Kind
 from bento.conclave.evidence import Evidence
 from bento.errors import HostError
@@ -44,7 +44,7 @@ _KEY_IDS: Final = frozenset(
 )
 
 
-class TsmAttester:
+class TsmAttester(ReadsItsFolder):
     """Evidence of the virtual machine this process runs in."""
 
     remark = f"confidential VM (TDX, SNP) through configfs: {UNTESTED}"
