@@ -17,6 +17,7 @@ from tests.conclave_views import Tap, memory_holds, outside
 from tests.local_box import local_box
 
 from bento.box import attester
+from bento.client import holders
 from bento.client.box import _send_code, _until_loaded
 from bento.client.conclave import Trust
 from bento.conclave.appraise import Roots
@@ -28,6 +29,9 @@ from bento.conclave.trust import TrustPolicy
 from bento.errors import AttestationError, BoxError, FunctionError, HostError, PolicyError
 from bento.guest import blob
 from bento.protocol import control
+from bento.protocol.capability import Capability
+from bento.protocol.caveats import Holder, NotAfter, Only, Uses
+from bento.protocol.ticket import SessionTicket, Ticket
 from bento.protocol.wire import encode
 
 ECHO = b"""
@@ -160,8 +164,7 @@ async def test_a_failing_function_tells_its_owner_and_nobody_else(local):
     with pytest.raises(FunctionError) as raised:
         await answer(session)
     assert "a private reason" in "".join(raised.value.__notes__)
-    stranger = local.box.instance(instance.ticket)
-    stranger.enclosed = instance.enclosed
+    stranger = local.box.instance(instance.ticket, trust=trust)
     with pytest.raises(FunctionError) as raised:
         await answer(await stranger.invoke())
     assert not hasattr(raised.value, "__notes__")
@@ -218,6 +221,7 @@ async def test_the_operator_sees_nothing_of_the_function_but_in_its_memory(local
     assert len(views["files on disk"]) > 4096, "there is a sealed file"
     needles = [text.encode() for text in canary.values()]
     needles += [hashlib.sha256(source).digest(), instance.owner, b"SECRET_CODE", b"def main"]
+    needles += [instance.ticket.inner.seal]
     for view, content in views.items():
         for needle in needles:
             for form in (needle, needle.hex().encode()):
@@ -244,8 +248,76 @@ async def test_the_box_can_put_no_other_function_in_its_place(local):
     instance, pipe, _ = await local.box._create(ECHO, trust)
     await _send_code(pipe, bytes(32) + ECHO, instance.owner)
     with pytest.raises(FunctionError, match="not the function"):
-        await _until_loaded(pipe)
+        await _until_loaded(pipe, instance.learn)
     pipe.writer.close()
+    await instance.shutdown()
+
+
+async def test_the_operator_can_end_an_instance_and_not_use_it(local):
+    """A box mints what outer tokens it likes; the conclave asks for its own, made inside."""
+    trust, _ = trust_in(local)
+    instance = await local.box.install(ECHO, trust)
+    own = instance.ticket
+    kept = next(iter(local.instances))
+    tokens = local.instances._tokens
+    outer = Capability.mint(tokens._root(own.token.name), own.token.name, *own.token.caveats)
+    assert outer == own.token, "the box can make the very token it gave"
+    for inner in (None, outer, own.inner.narrow(Only(0))):
+        forged = local.box.instance(Ticket(own.box, outer, own.pin, inner=inner), trust=trust)
+        with pytest.raises(BoxError, match="knows no such token|does not allow"):
+            await answer(await forged.invoke("x"))
+    giver = local.box.instance(Ticket.parse(own.encode()), trust=trust)
+    assert await answer(await giver.invoke("x")) == b"x", "a holder of the whole ticket may"
+    await local.instances.end(kept)
+    with pytest.raises(BoxError):
+        await instance.invoke()
+
+
+async def test_a_conclave_counts_uses_itself(local):
+    """The box forgets to count, and its operator hands out a fresh outer token each time."""
+    trust, _ = trust_in(local)
+    instance = await local.box.install(ECHO, trust)
+    own = instance.ticket
+    twice = own.narrow(Uses(bytes(8), 2), NotAfter(int(time.time()) + 600))
+    lent = Ticket(own.box, own.token, own.pin, inner=twice.inner)  # its outer half is not narrowed
+    for _ in range(2):
+        assert await answer(await local.box.instance(lent, trust=trust).invoke("x")) == b"x"
+    with pytest.raises(BoxError, match="spent"):
+        await answer(await local.box.instance(lent, trust=trust).invoke("x"))
+    late = Ticket(own.box, own.token, own.pin, inner=own.inner.narrow(NotAfter(1)))
+    with pytest.raises(BoxError, match="time is over"):
+        await answer(await local.box.instance(late, trust=trust).invoke("x"))
+    await instance.shutdown()
+
+
+async def test_a_token_inside_can_be_bound_to_its_holders_key(local, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENTO_HOME", str(tmp_path))
+    trust, _ = trust_in(local)
+    instance = await local.box.install(ECHO, trust)
+    bound = instance.ticket.narrow(Holder(holders.parse(holders.make())))
+    lent = local.box.instance(bound, trust=trust)
+    assert await answer(await lent.invoke("x")) == b"x"
+    # Whoever copies a proof has it for another channel: here, one that signed something else.
+    right = holders.prove
+    monkeypatch.setattr(
+        "bento.client.conclave.prove", lambda token, _, *rest: right(token, bytes(32), *rest)
+    )
+    with pytest.raises(BoxError, match="holder of a key"):
+        await answer(await lent.invoke("x"))
+    await instance.shutdown()
+
+
+async def test_a_session_in_a_conclave_is_left_and_found_again(local):
+    trust, told = trust_in(local)
+    instance = await local.box.install(ECHO, trust)
+    session = await instance.invoke("first ")
+    await session.started()
+    await session.detach()
+    name = SessionTicket.parse(session.name.encode())
+    again = await local.box.attach(name, trust=trust)
+    assert await answer(again, b"last") == b"first last"
+    with pytest.raises(AttestationError):
+        await local.box.attach(name, trust=Trust())
     await instance.shutdown()
 
 

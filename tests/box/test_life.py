@@ -257,7 +257,7 @@ async def test_code_that_is_not_the_announced_function_is_not_run(local):
     instance, pipe, _ = await handle._create(ECHO, None)
     await client_box._send_code(pipe, ECHO.replace(b"greeting", b"greetinG"), instance.owner)
     with pytest.raises(FunctionError, match="not the function"):
-        await client_box._until_loaded(pipe)
+        await client_box._until_loaded(pipe, instance.learn)
 
 
 async def test_a_second_upload_is_refused(local):
@@ -267,7 +267,7 @@ async def test_a_second_upload_is_refused(local):
     pipe = await local.box.open(instance.ticket.token, bytes(16), b"")
     await client_box._send_code(pipe, ECHO, instance.owner)
     with pytest.raises(BoxError, match="already"):
-        await client_box._until_loaded(pipe)
+        await client_box._until_loaded(pipe, instance.learn)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,23 @@ def test_one_flag_runs_a_function_in_a_conclave_and_the_verdict_is_shown(network
     assert done.summary["bytes"] == 12
 
 
+def test_an_installed_conclave_is_used_narrowed_and_left_by_its_ticket(network, tmp_path):
+    """The ticket alone tells that a conclave is meant, and each use attests it anew."""
+    echo = tmp_path / "echo.py"
+    echo.write_text("def main(api, word: str):\n    api.send(word + api.recv().decode())\n")
+    installed = bento("install", "--conclave", "--allow-emulated", "--json", echo).json
+    ticket, emulated = installed["ticket"], "--allow-emulated"
+    done = bento("invoke", emulated, ticket, "a ", stdin=b"b")
+    assert (done.out, "EMULATED" in done.err) == (b"a b", True)
+    assert bento("invoke", ticket, "a ").status == 15, "the default policy refuses"
+    weaker = bento("narrow", "--uses", "1", "--json", ticket).json["ticket"]
+    left = bento("invoke", emulated, "--detach", "--json", weaker, "c ").json["session"]
+    assert bento("attach", emulated, left, stdin=b"d").out == b"c d"
+    assert bento("invoke", emulated, weaker, "c ").status == 12
+    assert "in a conclave" in bento("ticket", ticket).err
+    assert bento("shutdown", installed["shutdown"]).status == 0
+
+
 def test_a_page_is_fetched_in_a_conclave_by_the_same_flag(network):
     page = {"/": b"<title>hidden</title>"}
     with web_site(page) as (site, visits):

@@ -30,6 +30,8 @@ EXAMPLES = [
     session.Code(b"def main"),
     session.Loading(0),
     session.Loaded(),
+    session.Present(b"t" * 90, b"p" * limits.HOLDER_PROOF),
+    session.Granted(b"t" * 90),
     session.Invoke(b"s" * 16, b"N", True, b""),
     session.Attach(b"s" * 16, 3, b"o" * 16),
     session.Attached(3, 5),

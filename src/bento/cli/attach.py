@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from bento.cli import conclave
 from bento.cli.calls import converse
 from bento.cli.output import say, summary
 from bento.protocol.ticket import SessionTicket
@@ -12,6 +13,7 @@ from bento.protocol.ticket import SessionTicket
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", metavar="SESSION")
+    conclave.trust_arguments(parser)
     parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
 
 
@@ -25,6 +27,6 @@ async def _attach(args: argparse.Namespace, name: SessionTicket) -> None:
 
     progress = None if args.json else say
     async with connect(name.box.hex(), entrance=args.entrance, progress=progress) as box:
-        size = await converse(await box.attach(name))
+        size = await converse(await box.attach(name, trust=conclave.trust_of(args, name)))
     if args.json:
         summary(box=box.name.nickname, bytes=size)

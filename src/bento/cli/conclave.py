@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bento.cli.output import say
+from bento.errors import UsageError
 
 if TYPE_CHECKING:
     from bento.client.conclave import Trust
     from bento.conclave.trust import Verdict
+    from bento.protocol.ticket import SessionTicket, Ticket
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,17 @@ def trust(args: argparse.Namespace) -> Trust | None:
     if not (args.conclave or args.trust or args.allow_emulated):
         return None
     return given_trust(args)
+
+
+def trust_of(args: argparse.Namespace, line: Ticket | SessionTicket) -> Trust | None:
+    """The same for a ticket, which says whether a conclave is meant. Raises UsageError."""
+    if line.pin:
+        return given_trust(args)
+    if args.trust or args.allow_emulated:
+        raise UsageError(
+            f"this {line.NOUN} is for a function in no conclave", "its box can read all it does"
+        )
+    return None
 
 
 def given_trust(args: argparse.Namespace) -> Trust:

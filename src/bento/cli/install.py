@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from bento.cli import conclave
 from bento.cli.calls import read_upload
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
@@ -13,6 +14,7 @@ from bento.cli.place import place, place_arguments
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a Python file, or a zip with a __main__.py")
     place_arguments(parser)
+    conclave.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +29,7 @@ async def _install(args: argparse.Namespace, upload: bytes) -> None:
     from bento.face import connect
 
     async with connect(**place(args)) as box:
-        instance = await box.install(upload)
+        instance = await box.install(upload, conclave.trust(args))
     remember(instance)
     assert instance.shutdown_ticket is not None
     ticket, shutdown = instance.ticket.encode(), instance.shutdown_ticket.encode()

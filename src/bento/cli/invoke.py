@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from bento.cli import conclave
 from bento.cli.calls import converse, parse_words, show_log
 from bento.cli.output import emit, say, summary
 from bento.protocol.ticket import Ticket
@@ -14,6 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ticket", metavar="TICKET")
     parser.add_argument("words", metavar="ARG", nargs="*", help="value, name=value, or @FILE")
     parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
+    conclave.trust_arguments(parser)
     parser.add_argument(
         "--detach", action="store_true", help="leave at once and print the session to attach to"
     )
@@ -34,7 +36,7 @@ async def _invoke(
 
     progress = None if args.json else say
     async with connect(ticket.box.hex(), entrance=args.entrance, progress=progress) as box:
-        instance = box.instance(ticket, recall(ticket))
+        instance = box.instance(ticket, recall(ticket), conclave.trust_of(args, ticket))
         session = await instance.invoke(
             *positional, text=True, on_log=None if args.json else show_log, **named
         )

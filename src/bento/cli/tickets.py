@@ -73,10 +73,12 @@ def explain(line: Line) -> list[str]:
     words += [say for condition in line.token.caveats if (say := _condition(condition))]
     if isinstance(line, SessionTicket):
         words.append("it holds the name of one session")
+    enclosed = not isinstance(line, ShutdownTicket) and bool(line.pin)
+    if enclosed:
+        words.append("the function is in a conclave, which is attested again at each use")
     if line.function is not None:
-        words.append(f"it works only while the code has SHA-256 {line.function.hex()}")
-    if not isinstance(line, ShutdownTicket) and line.pin:
-        words.append(f"it expects a conclave that runs {line.pin.hex()}")
+        code = "the salted code" if enclosed else "the code"
+        words.append(f"it works only while {code} has SHA-256 {line.function.hex()}")
     if isinstance(line, Ticket) and line.decryption:
         words.append("it holds a key to what the function keeps, which no box needs to see")
     if not any(isinstance(condition, Holder) for condition in line.token.caveats):

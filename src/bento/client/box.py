@@ -6,7 +6,7 @@ import base64
 import contextlib
 import hashlib
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bento.client.door import Greeting, Pipe, knock
@@ -32,6 +32,7 @@ from bento.protocol.session import (
     Attach,
     Code,
     Failed,
+    Granted,
     Invoke,
     Load,
     Loaded,
@@ -120,7 +121,7 @@ class Box:
         instance, pipe, parcel = await self._create(upload, trust, manifest)
         try:
             await _send_code(pipe, parcel, instance.owner)
-            await _until_loaded(pipe)
+            await _until_loaded(pipe, instance.learn)
         finally:
             pipe.writer.close()
         return instance
@@ -146,7 +147,7 @@ class Box:
         except BaseException:
             pipe.writer.close()
             raise
-        return instance, Session(pipe, name, fresh=True, on_log=on_log)
+        return instance, Session(pipe, name, fresh=True, on_log=on_log, on_grant=instance.learn)
 
     async def attest(self, trust: Trust) -> Verdict:
         """What `trust` makes of an empty conclave on this box, which is made for it and ended.
@@ -167,17 +168,23 @@ class Box:
         assert attestation.verdict is not None
         return attestation.verdict
 
-    def instance(self, ticket: Ticket, owner: bytes = _NOBODY) -> Instance:
-        """The instance a ticket names. Raises BoxError when it is another box's."""
-        self._expect(ticket)
-        return Instance(self, ticket, owner=owner)
+    def instance(
+        self, ticket: Ticket, owner: bytes = _NOBODY, trust: Trust | None = None
+    ) -> Instance:
+        """The instance a ticket names. Raises BoxError when it is another box's.
 
-    async def attach(self, name: SessionTicket, received: int = ANYWHERE) -> Session:
-        """Goes on with a session, from byte `received` of its answer."""
+        `trust` is asked if the ticket names a conclave; by default the trust policy's defaults."""
+        self._expect(ticket)
+        return Instance(self, ticket, owner=owner, enclosed=self._named(ticket, trust))
+
+    async def attach(
+        self, name: SessionTicket, received: int = ANYWHERE, trust: Trust | None = None
+    ) -> Session:
+        """Goes on with a session, from byte `received` of its answer. `trust`: see `instance`."""
         owner = b"" if name.owner == _NOBODY else name.owner
         self._expect(name)
         attach = encode(Attach(name.session, received, owner))
-        pipe = await self.open(name.token, name.session, attach)
+        pipe = await self.open(name.token, name.session, attach, self._named(name, trust))
         return Session(pipe, name, fresh=False)
 
     async def shutdown(self, ticket: ShutdownTicket) -> None:
@@ -206,7 +213,7 @@ class Box:
             raise RemoteProtocolError("the box answered with something else than Opened")
         if attestation:
             pipe = await attestation.over(pipe)
-            pipe.writer.write(follow)
+            pipe.writer.write(attestation.present(tag) + follow)
         return pipe
 
     async def _enter(self, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
@@ -259,7 +266,9 @@ class Box:
         attestation = enclosed.attest() if enclosed else None
         hello = attestation.hello if attestation else b""
         instance, pipe = await self._request_instance(request, hello)
-        instance.enclosed = enclosed
+        if enclosed:
+            instance.enclosed = enclosed
+            instance.ticket = replace(instance.ticket, pin=enclosed.terms)
         if attestation:
             try:
                 pipe = await attestation.over(pipe)
@@ -291,6 +300,14 @@ class Box:
 
         terms = terms_hash(request.manifest, request.function)
         return Enclosed(trust or Trust(), self.name.key, terms)
+
+    def _named(self, ticket: Ticket | SessionTicket, trust: Trust | None) -> Enclosed | None:
+        """The conclave a ticket names, if it names one."""
+        if not ticket.pin:
+            return None
+        from bento.client.conclave import Enclosed, Trust
+
+        return Enclosed(trust or Trust(), ticket.key, ticket.pin, ticket.inner)
 
     async def _give_up(self, instance: Instance) -> None:
         """Ends an instance that was not trusted; whether the box does so is its own affair."""
@@ -347,6 +364,10 @@ class Instance:
         pipe = await self.box.open(self.ticket.token, name.session, follow, self.enclosed)
         return Session(pipe, name, fresh=True, on_log=on_log)
 
+    def learn(self, token: bytes) -> None:
+        """A conclave granted its owner this token: the ticket can be given away now."""
+        self.ticket = replace(self.ticket, inner=Capability.parse(token))
+
     async def shutdown(self) -> None:
         """Ends the instance. Raises BoxError for somebody who did not install it."""
         if self.shutdown_ticket is None:
@@ -374,10 +395,13 @@ async def _send_code(pipe: Pipe, upload: bytes, owner: bytes, follow: bytes = b"
         raise BoxError("the connection broke during the upload", "install again") from None
 
 
-async def _until_loaded(pipe: Pipe) -> None:
+async def _until_loaded(pipe: Pipe, on_grant: Callable[[bytes], None]) -> None:
     async for message in _messages(pipe):
         if isinstance(message, Loaded):
             return
+        if isinstance(message, Granted):
+            on_grant(message.token)
+            continue
         if isinstance(message, Failed):
             raise failure(message)
         if not isinstance(message, Loading):

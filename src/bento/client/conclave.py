@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bento.client.door import Pipe
+from bento.client.holders import prove
 from bento.conclave import runtime
 from bento.conclave.appraise import Roots
 from bento.conclave.binding import NONCE_SIZE
@@ -22,11 +23,15 @@ from bento.conclave.stream import AttestedStream
 from bento.conclave.trust import TrustPolicy
 from bento.errors import BoxError
 from bento.guest import blob
+from bento.protocol.caveats import ATTACH, INVOKE
+from bento.protocol.session import Present
+from bento.protocol.wire import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bento.conclave.verdict import Verdict
+    from bento.protocol.capability import Capability
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,13 @@ def published() -> frozenset[str]:
 @dataclass(frozen=True)
 class Enclosed:
     """Which conclave is meant, and what is asked of it: `box` is the hash of the box's key, `terms`
-    stands for the instance's manifest and function (protocol.conclave.terms_hash)."""
+    stands for the instance's manifest and function (protocol.conclave.terms_hash). `inner` is the
+    token that the conclave itself checks; its owner needs none."""
 
     trust: Trust = field(repr=False)
     box: bytes
     terms: bytes
+    inner: Capability | None = field(default=None, repr=False)
 
     def attest(self) -> Attestation:
         """A new channel to it."""
@@ -69,11 +76,19 @@ class Attestation:
 
     def __init__(self, enclosed: Enclosed) -> None:
         self._trust = enclosed.trust
+        self._inner = enclosed.inner
         nonce = os.urandom(NONCE_SIZE)
         self._judge = enclosed.trust.judge()
         self._channel = ClientChannel(self._judge, enclosed.box, enclosed.terms, nonce)
         self.hello = self._channel.outgoing()
         """Leaves together with the request to the box."""
+
+    def present(self, session: bytes) -> bytes:
+        """What goes before a request about the session of that tag, once the channel is open."""
+        if self._inner is None:
+            return b""
+        proof = prove(self._inner, self._channel.exporter, INVOKE | ATTACH, session)
+        return encode(Present(self._inner.encode(), proof))
 
     @property
     def verdict(self) -> Verdict | None:

@@ -56,7 +56,8 @@ def parse(line: str) -> bytes:
 
 def prove(token: Capability, box: bytes, operations: int, session: bytes) -> bytes:
     """The proof a request with `token` needs: empty when it names no holder. `box` is the SHA-256 of
-    the box's key, `session` the session's tag. Raises UsageError when the key is somebody else's."""
+    the box's key, or, for a conclave's own token, the channel's exporter; `session` is the session's
+    tag. Raises UsageError when the key is somebody else's."""
     keys = {condition.key for condition in token.caveats if isinstance(condition, Holder)}
     if not keys:
         return b""

@@ -16,6 +16,7 @@ from bento.protocol.session import (
     End,
     Eof,
     Failed,
+    Granted,
     Loaded,
     Loading,
     Log,
@@ -57,12 +58,14 @@ class Session:
         *,
         fresh: bool,
         on_log: Callable[[str], None] | None = None,
+        on_grant: Callable[[bytes], None] | None = None,
     ) -> None:
         self.name = name
         self._settled = fresh  # both sides know at which offsets the streams go on
         self._started = False
         self._pipe = pipe
         self._on_log = on_log
+        self._on_grant = on_grant
         self._outgoing = Outgoing()
         self._incoming = Incoming()
         self._pieces: deque[bytes] = deque()
@@ -233,6 +236,9 @@ class Session:
         elif isinstance(message, Log):
             if self._on_log is not None:
                 self._on_log(message.line)
+        elif isinstance(message, Granted):
+            if self._on_grant is not None:
+                self._on_grant(message.token)
         elif isinstance(message, End):
             self._incoming.finish(message.offset)
             self._end = message

@@ -83,6 +83,11 @@ class ClientChannel:
         return self._state == CLOSED
 
     @property
+    def exporter(self) -> bytes:
+        """A value of this very channel that only its two ends know."""
+        return self._tls.exporter()
+
+    @property
     def group(self) -> str:
         """The key exchange of this session, e.g. "X25519MLKEM768"."""
         return self._tls.group

@@ -33,6 +33,11 @@ class GuestChannel:
         """Report data to get evidence about; answer with `provide`."""
 
     @property
+    def exporter(self) -> bytes:
+        """A value of this very channel that only its two ends know."""
+        return self._tls.exporter()
+
+    @property
     def closed(self) -> bool:
         """The client said that nothing more follows."""
         return self._state == CLOSED

@@ -35,6 +35,11 @@ class GuestSocket:
         """Bytes that wait for the real socket to become writable."""
         return len(self._waiting)
 
+    @property
+    def exporter(self) -> bytes:
+        """A value of this very channel that only its two ends know."""
+        return self._channel.exporter
+
     def setsockopt(self, *option: int) -> None:
         self._sock.setsockopt(*option)
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from bento.conclave.channel_guest import GuestChannel
 from bento.conclave.guest_socket import GuestSocket
 from bento.conclave.sealed_paths import Mount
@@ -30,6 +33,14 @@ class Inside:
     ) -> GuestSocket:
         """The end of a client's channel over `sock`; `ask` is told what to get evidence about."""
         return GuestSocket(sock, GuestChannel(self._credential, identity, terms), ask)
+
+    def signed(self, key: bytes, proof: bytes, message: bytes) -> bool:
+        """Whether `proof` is the Ed25519 signature of `message`."""
+        try:
+            Ed25519PublicKey.from_public_bytes(key).verify(proof, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
     def seal(self, below: str, shown: str) -> None:
         """From now on what this process writes below the path `shown` lies sealed in `below`."""

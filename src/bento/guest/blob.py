@@ -42,7 +42,12 @@ _MODULES = (
     "guest.connection",
     "guest.runtime",
 )
-_CONCLAVE = ("guest.enclosure",)  # besides, in a conclave's guest
+_CONCLAVE = (
+    "protocol.caveats",
+    "protocol.capability",
+    "guest.inner",
+    "guest.enclosure",
+)  # besides, in a conclave's guest
 
 # Runs under INTERPRETER: {"modules": {name: [is_package, source]}, "boot": source} -> the blob.
 _COMPILE = """

@@ -185,11 +185,13 @@ class SessionConnection(Connection):
             self._invoke(message)
         elif isinstance(message, session.Attach):
             self._attach(message)
+        else:
+            raise RemoteProtocolError("this guest is in no conclave")
 
     def pump(self) -> None:
         """Sends what the session has, as far as the socket takes it."""
         if self.loaded:
-            self._report_loaded()
+            self.report_loaded()
         while self._logs and self.waiting < _QUEUE:
             self.queue(session.Log(self._logs.pop(0)))
         while self.session is not None and self.waiting < _QUEUE:
@@ -222,7 +224,7 @@ class SessionConnection(Connection):
             self.session = None
         super().close()
 
-    def _report_loaded(self) -> None:
+    def report_loaded(self) -> None:
         self.loaded = False
         failure, traceback = self.runtime.failure
         if failure is None:
@@ -247,15 +249,19 @@ class SessionConnection(Connection):
             and isinstance(arguments[1], dict)
         ):
             raise RemoteProtocolError("arguments are a list and a map")
-        counted = bool(self._rights & control.COUNTED)
+        uses = self.uses(control.MAY_INVOKE, message.session)
+        counted = bool(self._rights & control.COUNTED or uses)
         found, new = self.runtime.session(message.session, create=True, counted=counted)
         if new:  # before Attached, which promises that main runs
             self.runtime.invoke(found, arguments[0], arguments[1], message.text)
+            for tags in uses:
+                tags.add(session.session_tag(message.session))
         self._bind(found, 0)
 
     def _attach(self, message: session.Attach) -> None:
         self._prove(message.owner)
         self._permit(control.MAY_ATTACH, message.session)
+        self.uses(control.MAY_ATTACH, message.session)
         found, _ = self.runtime.session(message.session, create=False)
         self._bind(found, message.received)
 
@@ -282,6 +288,11 @@ class SessionConnection(Connection):
             return
         if self._tag != session.session_tag(name):
             raise BoxError("the connection was opened for another session", "open one for each")
+
+    def uses(self, right: int, name: bytes) -> tuple[set[bytes], ...]:
+        """Counters that a new session is put into by its tag. Outside conclaves the box has counted, and
+        its rights are all there is to ask."""
+        return ()
 
     def _prove(self, owner: bytes) -> None:
         self.owner = self.runtime.owner is not None and _compare_digest(owner, self.runtime.owner)

@@ -12,7 +12,8 @@ import sys
 
 from bento.errors import RemoteProtocolError
 from bento.guest.connection import ControlConnection, SessionConnection
-from bento.protocol import control
+from bento.guest.inner import Inner, not_granted
+from bento.protocol import caveats, control, session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 
         def seal(self, below: str, shown: str) -> None: ...
 
+        def signed(self, key: bytes, proof: bytes, message: bytes) -> bool: ...
+
 
 LIBRARIES = "/conclave"  # where the sandbox shows the libraries of the named module
 _NUMBERS = 1 << 32
+_OPERATIONS = {control.MAY_INVOKE: caveats.INVOKE, control.MAY_ATTACH: caveats.ATTACH}
 
 
 def enclose(name: str, folder: str) -> Enclosure:
@@ -47,6 +51,10 @@ def enclose(name: str, folder: str) -> Enclosure:
 
 class EnclosedConnection(SessionConnection):
     """A session's connection whose socket is the end of a channel."""
+
+    def __init__(self, sock: Any, runtime: Runtime, opening: bytes) -> None:
+        super().__init__(sock, runtime, opening)
+        self._presented: session.Present | None = None
 
     @property
     def blocked(self) -> bool:
@@ -63,6 +71,28 @@ class EnclosedConnection(SessionConnection):
     def readable(self) -> None:
         super().readable()
         self.runtime.watch(self)  # the handshake's own bytes may wait for the socket
+
+    def handle(self, message: Message) -> None:
+        if isinstance(message, session.Present):
+            self._presented = message
+        else:
+            super().handle(message)
+
+    def uses(self, right: int, name: bytes) -> tuple[set[bytes], ...]:
+        """The owner may do everything; anyone else what the conclave's own token allows."""
+        if self.owner:
+            return ()
+        shown, inner = self._presented, self.runtime.enclosure.inner  # type: ignore[union-attr]
+        if shown is None or inner is None:
+            raise not_granted()
+        tag, operation = session.session_tag(name), _OPERATIONS[right]
+        return inner.admit(shown.token, shown.proof, self.sock.exporter, operation, tag)
+
+    def report_loaded(self) -> None:
+        inner = self.runtime.enclosure.inner  # type: ignore[union-attr]
+        if self.owner and inner is not None:
+            self.queue(session.Granted(inner.grant()))
+        super().report_loaded()
 
     def attested(self, evidence: bytes) -> None:
         """The platform's answer about this channel; without one the connection ends."""
@@ -82,6 +112,7 @@ class Enclosure:
 
     def __init__(self, inside: Inside) -> None:
         self._inside = inside
+        self.inner: Inner | None = None
         self._bound: control.Bound | None = None
         self._boxes: list[ControlConnection] = []
         self._asked: dict[int, tuple[bytes, EnclosedConnection]] = {}
@@ -97,6 +128,11 @@ class Enclosure:
         )
         made.append(EnclosedConnection(channel, runtime, opening))
         return made[0]
+
+    def started(self, function: bytes) -> None:
+        """The box handed the conclave out, for a function of which it knows this commitment."""
+        if self._bound is not None:
+            self.inner = Inner(self._bound.identity, function, self._inside.signed)
 
     def told(self, message: Message) -> None:
         """What the box says. What a conclave is, is said once."""

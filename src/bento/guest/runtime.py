@@ -200,7 +200,10 @@ class Runtime:
         if self.started is None:
             self.started = terms
             self._started_at = monotonic()
-            salt = limits.SALT if self.enclosure is not None else 0
+            salt = 0
+            if self.enclosure is not None:
+                salt = limits.SALT
+                self.enclosure.started(terms.function)
             self._function = Function(terms.function, terms.upload, salt)
             sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)

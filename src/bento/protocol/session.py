@@ -6,6 +6,8 @@ One connection carries one session (or none: an upload alone).
     Load, Code, Code …                 ->                    once, by whoever installs
     Invoke(session, arguments)         ->                    main(api, …) starts
     Data, Ack, Eof                     <->                   two resumable streams
+    Present                            ->                    before an Invoke or Attach in a conclave
+                                       <-  Granted           before the Loaded of one
                                        <-  Log (owner only), End
     Bye                                ->                    the guest forgets the session
 
@@ -114,8 +116,22 @@ def session_tag(name: bytes) -> bytes:
     return digest[: limits.SESSION_TAG]
 
 
-FROM_CLIENT = (Load, Code, Invoke, Attach, Data, Ack, Eof, Bye)
-FROM_GUEST = (Loading, Loaded, Attached, Data, Ack, Eof, Log, End, Failed)
+class Present(Message, tag=0x2E):
+    """In a conclave: the capability by which it lets whoever did not install its function use it. The
+    box's own token only opens the way to the guest. `proof`: see caveats.holder_message."""
+
+    token: bytes = field(Blob(limits.CAPABILITY))
+    proof: bytes = field(Fixed(limits.HOLDER_PROOF, optional=True))
+
+
+class Granted(Message, tag=0x2F):
+    """A conclave's capability, for whoever installed its function to keep, narrow and give away."""
+
+    token: bytes = field(Blob(limits.CAPABILITY))
+
+
+FROM_CLIENT = (Load, Code, Invoke, Attach, Data, Ack, Eof, Bye, Present)
+FROM_GUEST = (Loading, Loaded, Attached, Data, Ack, Eof, Log, End, Failed, Granted)
 
 
 def guest_reader() -> FrameReader:

@@ -8,8 +8,9 @@ Each is base32, lower case without padding, of a version byte, fields (`u8 kind 
 rising) and a check: it survives chat, paper and QR codes. The check is the start of a SHA-256, so a line
 typed wrong is told apart from a box that does not know it. Lines are secrets: whoever has one can use it.
 
-A line without fields behind the token is the common one; the optional ones are `pin` (the measurement a
-conclave must attest) and `decryption` (the key to what the function stores, which no box ever sees).
+A line without fields behind the token is the common one; the optional ones are `pin` (a conclave's terms,
+which its evidence must be bound to), `inner` (the token that the conclave itself checks) and `decryption`
+(the key to what the function stores, which no box ever sees).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 _TYPO = "copy it again, whole"
 _NEWER = "use a newer bento"
 _NONE = b""  # a field that is not there
+_TOKENS = {"token", "inner"}  # the fields that are capabilities
 
 
 def _part(kind: int, size: int | None) -> dict[str, int | None]:
@@ -70,7 +72,7 @@ class _Line:
         for item in fields(self):
             value = getattr(self, item.name)
             data = value.encode() if isinstance(value, Capability) else value
-            if data != _NONE:
+            if data:
                 body += bytes([item.metadata["kind"]]) + len(data).to_bytes(2) + data
         text = base64.b32encode(bytes(body) + self._check(body)).decode()
         return self.PREFIX + text.lower().rstrip("=")
@@ -93,7 +95,8 @@ class _Line:
             values[known[kind].name] = data
             last = kind
         try:
-            values["token"] = Capability.parse(values.get("token", b""))
+            for name in _TOKENS & values.keys():
+                values[name] = Capability.parse(values[name])
             return cls(**values)
         except (TypeError, ValueError, RemoteProtocolError):
             raise UsageError(f"the {cls.NOUN} was not made by bento", "ask for another") from None
@@ -130,9 +133,11 @@ class _Line:
         return hashlib.sha256(cls.PREFIX.encode() + body).digest()[:_CHECK]
 
     def narrow(self, *conditions: Caveat) -> Self:
-        """The same line with a weaker token. Raises UsageError when it has no room for more."""
+        """The same line with a weaker token, or two. Raises UsageError when there is no room."""
         parts = {item.name: getattr(self, item.name) for item in fields(self)}
-        return type(self)(**{**parts, "token": self.token.narrow(*conditions)})
+        tokens = {name: parts[name] for name in _TOKENS if parts.get(name) is not None}
+        weaker = {name: token.narrow(*conditions) for name, token in tokens.items()}
+        return type(self)(**{**parts, **weaker})
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,13 @@ class Ticket(_Line):
 
     pin: bytes = field(default=_NONE, metadata=_part(3, 32))
     decryption: bytes = field(default=_NONE, repr=False, metadata=_part(4, 32))
+    inner: Capability | None = field(default=None, repr=False, metadata=_part(8, None))
 
     def session(self, name: bytes, owner: bytes) -> SessionTicket:
         """The line for one session: its token attaches, and can start nothing."""
-        return SessionTicket(self.box, self.token.narrow(Only(ATTACH)), name, owner, self.pin)
+        inner = self.inner and self.inner.narrow(Only(ATTACH))
+        token = self.token.narrow(Only(ATTACH))
+        return SessionTicket(self.box, token, name, owner, self.pin, inner)
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,7 @@ class SessionTicket(_Line):
     session: bytes = field(repr=False, metadata=_part(5, limits.SESSION_ID))
     owner: bytes = field(repr=False, metadata=_part(6, limits.OWNER))
     pin: bytes = field(default=_NONE, metadata=_part(7, 32))
+    inner: Capability | None = field(default=None, repr=False, metadata=_part(8, None))
 
 
 SORTS: tuple[type[Ticket] | type[ShutdownTicket] | type[SessionTicket], ...] = (
