@@ -7,12 +7,11 @@ the box can neither recognise a known function nor put another one in its place.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from hashlib import sha256
 
 from bento.errors import UsageError
-from bento.protocol.manifest import Manifest
+from bento.protocol.manifest import Manifest, amended
 
 IMAGES = {"python": "python-conclave", "browser": "browser-conclave"}
 """The image that does in a conclave what another one does in the open."""
@@ -43,15 +42,7 @@ def enclosed(manifest: str) -> str:
             f"the image {asked.image!r} has no conclave form",
             f"conclaves run {', '.join(IMAGES)} functions",
         )
-    kept = [line for line in manifest.splitlines() if not _names_the_image(line)]
-    changed = "\n".join([f'image = "{image}"', *kept])
+    changed = amended(manifest, image=image)
     if Manifest.parse(changed) != replace(asked, image=image):
         raise UsageError(f'the manifest cannot be changed to image = "{image}"', "write it there")
     return changed
-
-
-def _names_the_image(line: str) -> bool:
-    try:
-        return list(tomllib.loads(line)) == ["image"]
-    except tomllib.TOMLDecodeError:
-        return False
