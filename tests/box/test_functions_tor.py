@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 from tests.local_box import local_box
 from tests.waiting import until
 
+from bento.box.config import CircuitEntrance, Config, Entrance, Tor
+from bento.box.functions_tor import FunctionsTor
 from bento.errors import PolicyError
 from bento.tor.controller import Controller
+from bento.tor.process import TorProcess
 
 OFFLINE = {"functions_torrc": ("DisableNetwork 1",), "allow": ("events", "streams", "circuits")}
 
@@ -30,6 +35,20 @@ def function(body: str, *manifest: str) -> bytes:
     lines = ['memory = "128 MiB"', *manifest]
     head = ["# /// bento", *(f"# {line}" for line in lines), "# ///"]
     return "\n".join([*head, textwrap.dedent(body)]).encode()
+
+
+ASK_SOCKS = function(
+    """
+    import socket
+    def main(api, host: str):
+        sock = socket.create_connection(("127.0.0.1", 9050), 10)
+        name = bytes([len(host)]) + host.encode()
+        sock.sendall(b"\\x05\\x01\\x00\\x05\\x01\\x00\\x03" + name + b"\\x00\\x50")
+        while data := sock.recv(1000):
+            api.send(data)
+    """,
+    'tor = ["streams"]',
+)
 
 
 async def next_word(session) -> str:
@@ -75,6 +94,32 @@ async def test_a_dead_functions_tor_comes_back_and_functions_go_on(box):
     await instance.shutdown()
 
 
+async def test_the_tor_of_a_killed_bentod_is_ended_at_once():
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        run, state = Path(folder, "run"), Path(folder, "state")
+        run.mkdir(mode=0o700)
+        left = TorProcess(
+            [*OFFLINE["functions_torrc"], f"SocksPort unix:{run}/functions.socks"],
+            *(state / "functions-tor", "of a killed bentod"),
+            owned=False,
+            control_socket=run / "functions.control",
+        )
+        await left.start()
+        entrance = Entrance(circuit=CircuitEntrance())
+        functions = FunctionsTor(Config("x", state, run, Tor("unix:/nowhere", **OFFLINE), entrance))
+        await functions.start()
+        await until(left.exited.done)
+        assert functions.working and functions._process.pid != left.pid
+        await functions.close()
+        await left.stop()
+
+
+async def test_what_goes_through_tor_is_bounded_by_the_egress_list_as_well(box):
+    instance, session = await box.box.run(ASK_SOCKS, "example.com")
+    assert b'"example.com:80" in its egress list' in await session.read()
+    await instance.shutdown()
+
+
 async def test_the_boxes_own_relay_is_excluded_also_after_tor_came_back(box):
     async def excluded() -> str:
         async with await Controller.connect(box.functions._control) as tor:
@@ -95,18 +140,8 @@ def _keeper(box):
 
 
 async def test_streams_through_tor_need_their_permission_and_say_so(box):
-    source = function(
-        """
-        import socket
-        def main(api):
-            sock = socket.create_connection(("127.0.0.1", 9050), 10)
-            sock.sendall(b"\\x05\\x01\\x00\\x05\\x01\\x00\\x03\\x0bexample.com\\x00\\x50")
-            while data := sock.recv(1000):
-                api.send(data)
-        """,
-        'tor = ["events"]',
-    )
-    instance, session = await box.box.run(source)
+    source = ASK_SOCKS.replace(b'"streams"', b'"events"')
+    instance, session = await box.box.run(source, "example.com")
     assert b'tor = ["streams"]' in await session.read()
     await instance.shutdown()
 

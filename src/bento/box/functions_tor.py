@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bento.firewall import Report, Settings
 
 _RETRY_SECONDS = 0.5
+_END_SECONDS = 5.0
 _CLIENT = (("ClientOnly", "1"), ("AvoidDiskWrites", "1"))
 
 
@@ -99,6 +100,7 @@ class FunctionsTor:
     async def _open(self) -> None:
         if self._own:
             await self._stop_process()
+            await self._end_leftover()
             self._process = self._make_process()
             await self._process.start()
         await self._prepare()
@@ -108,6 +110,18 @@ class FunctionsTor:
     def _make_process(self) -> TorProcess:
         options: list[tuple[str, str] | str] = [*_CLIENT, ("SocksPort", self.socks), *self._extra]
         return TorProcess(options, self._data, "of functions", control_socket=self._control_path)
+
+    async def _end_leftover(self) -> None:
+        """A tor of a bentod that was killed notices only after some seconds; this one cannot wait."""
+        try:
+            left = await Controller.connect(self._control)
+        except TorError:
+            return
+        async with left:
+            await left.authenticate()
+            left.tell("SIGNAL HALT")
+            async with asyncio.timeout(_END_SECONDS):
+                await asyncio.wait([left.closed])
 
     async def _stop_process(self) -> None:
         if self._process is not None:
