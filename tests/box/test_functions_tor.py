@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tests.crash.process_box import process_box
 from tests.local_box import local_box
 from tests.waiting import until
 
@@ -112,6 +113,24 @@ async def test_the_tor_of_a_killed_bentod_is_ended_at_once():
         assert functions.working and functions._process.pid != left.pid
         await functions.close()
         await left.stop()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_functions_way_to_tor_is_made_again_after_bentod_was(end):
+    lines = 'functions_torrc = ["DisableNetwork 1"]\nallow = ["events"]\n[entrance.onion]'
+    source = function("def main(api): return str(api.stem().get_version())", 'tor = ["events"]')
+    async with process_box() as box:
+        box.config.write_text(box.config.read_text().replace("[entrance.onion]", lines))
+        await box.start()
+        instance = await box.box.install(source)
+        for again in (True, False):
+            session = await instance.invoke()
+            await session.close_input()
+            assert (await session.read()).startswith(b"0.4.")
+            if again:
+                await box.end(end)
+                await box.start()
+        await instance.shutdown()
 
 
 async def test_what_goes_through_tor_is_bounded_by_the_egress_list_as_well(box):
