@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import re
 import socket
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,18 +44,20 @@ async def test_its_own_sandbox_is_on_inside_ours(browser: Sandbox) -> None:
     has no files at all."""
     await run(browser, CHROMIUM)
     await run(browser, f"page = chromium.open({PAGE!r})")
-    renderers = [pid for pid in _processes_in(browser) if b"--type=renderer" in _command(pid)]
-    assert renderers
-    for pid in renderers:
-        # Chromium starts a spare one ahead of need: it locks itself up before it is given a page.
-        await until(partial(_filtered_twice, pid))
+    # A renderer locks itself up before it is given a page; spare ones come and go meanwhile.
+    await until(
+        lambda: _renderers(browser) != [] and all(map(_is_filtered_twice, _renderers(browser)))
+    )
+    seen = _renderers(browser)
+    assert seen
+    for renderer in seen:
         for name in ("user", "pid", "net"):
-            assert _namespace(pid, name) != _namespace(browser.pid, name), name
-        status = Path(f"/proc/{pid}/status").read_text()
-        assert re.search(r"^Seccomp:\s+2$", status, re.M)
-        assert re.search(r"^CapEff:\s+0{16}$", status, re.M)
-        assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
-        assert b"--no-sandbox" not in _command(pid)
+            assert renderer.namespaces[name] != _namespace(browser.pid, name), name
+        assert re.search(r"^Seccomp:\s+2$", renderer.status, re.M)
+        assert _is_filtered_twice(renderer)
+        assert re.search(r"^CapEff:\s+0{16}$", renderer.status, re.M)
+        assert re.search(r"^NoNewPrivs:\s+1$", renderer.status, re.M)
+        assert b"--no-sandbox" not in renderer.command
 
 
 async def test_it_dies_whole(browser: Sandbox) -> None:
@@ -138,8 +141,9 @@ def _processes_in(sandbox: Sandbox) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            waiting += map(int, path.read_text().split())
+        with contextlib.suppress(OSError):  # it ends at this moment
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                waiting += map(int, path.read_text().split())
     return found
 
 
@@ -150,9 +154,28 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _filtered_twice(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^Seccomp_filters:\s+(\d+)$", status, re.M)
+@dataclass(frozen=True)
+class _Renderer:
+    command: bytes
+    status: str
+    namespaces: dict[str, str]
+
+
+def _renderers(sandbox: Sandbox) -> list[_Renderer]:
+    """Those that live, each seen whole."""
+    found = []
+    for pid in _processes_in(sandbox):
+        command = _command(pid)
+        if b"--type=renderer" in command:
+            with contextlib.suppress(OSError):  # it ends at this moment
+                status = Path(f"/proc/{pid}/status").read_text()
+                namespaces = {name: _namespace(pid, name) for name in ("user", "pid", "net")}
+                found.append(_Renderer(command, status, namespaces))
+    return found
+
+
+def _is_filtered_twice(renderer: _Renderer) -> bool:
+    found = re.search(r"^Seccomp_filters:\s+(\d+)$", renderer.status, re.M)
     return found is not None and int(found[1]) >= 2
 
 
