@@ -10,7 +10,7 @@ from tests.waiting import until
 
 from bento.client import holders
 from bento.client.box import Box, BoxName
-from bento.errors import BoxError, RemoteProtocolError, UsageError
+from bento.errors import BoxError, HostError, RemoteProtocolError, UsageError
 from bento.protocol.capability import Capability
 from bento.protocol.caveats import (
     ATTACH,
@@ -278,6 +278,19 @@ async def test_a_new_instances_tokens_are_bound_to_its_code_and_its_box(
     monkeypatch.setattr(local.instances._tokens, "mint", lambda function: made(bytes(32)))
     with pytest.raises(RemoteProtocolError, match="for something else"):
         await local.box.install(ECHO)
+
+
+async def test_what_cannot_be_counted_does_not_happen(local, installed, monkeypatch):
+    async def fails(*_):
+        raise HostError("the disk is full")
+
+    monkeypatch.setattr(local.instances._ledger, "spend", fails)
+    with pytest.raises(BoxError, match="cannot count this use now"):
+        await call(narrowed(installed, uses(1)))
+    monkeypatch.setattr(local.instances._ledger, "draw", fails)
+    with pytest.raises(BoxError, match="cannot count this use now"):
+        await call(narrowed(installed, Bytes(bytes(8), 1_000_000)))
+    assert await call(installed) == b"1"
 
 
 async def test_many_at_once_spend_no_use_twice(local, installed):

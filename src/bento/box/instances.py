@@ -196,7 +196,8 @@ class Instances:
         rights = leave.operations | (control.COUNTED if leave.uses else 0)
         visit = await self.enter(instance, control.opening(rights, request.session), leave)
         try:
-            await self._count(visit, leave, request.session, early)
+            with _counting():
+                await self._count(visit, leave, request.session, early)
         except BaseException:
             await self.leave(visit)
             raise
@@ -205,11 +206,13 @@ class Instances:
     async def _count(self, visit: Visit, leave: Leave, session: bytes, early: int) -> None:
         if visit.passage is not None and not await visit.passage.admit(early):
             raise drained()
-        name = visit.instance.name
-        if leave.uses and not await self._ledger.spend(name, leave.uses, session):
-            raise spent()
+        await self._spend(visit.instance, leave, session)
         if visit.instance.token not in self._by_token:
             raise unknown()  # it ended meanwhile
+
+    async def _spend(self, instance: Instance, leave: Leave, session: bytes) -> None:
+        if leave.uses and not await self._ledger.spend(instance.name, leave.uses, session):
+            raise spent()
 
     async def leave(self, visit: Visit) -> None:
         """Undoes a visit that nobody came to."""
@@ -271,9 +274,8 @@ class Instances:
         """Ends the instance of a shutdown token; returns when nothing of it is left."""
         await self._returned(request)
         instance, leave = self.check(request, SHUTDOWN)
-        tag = bytes(limits.SESSION_TAG)
-        if leave.uses and not await self._ledger.spend(instance.name, leave.uses, tag):
-            raise spent()
+        with _counting():
+            await self._spend(instance, leave, bytes(limits.SESSION_TAG))
         await self.end(instance)
 
     async def end(self, instance: Instance) -> None:
@@ -359,3 +361,13 @@ class Instances:
         group.add(task)
         task.add_done_callback(group.discard)
         return task
+
+
+@contextlib.contextmanager
+def _counting() -> Iterator[None]:
+    """What is wrong with this machine is its operator's to know."""
+    try:
+        yield
+    except HostError as error:
+        log(Event.JOURNAL_FAILED, fault=Fault.of(error))
+        raise BoxError("the box cannot count this use now", "try again later") from error

@@ -111,7 +111,7 @@ class Passage:
                 resume()
 
     async def put_back(self) -> None:
-        """What was drawn and will not pass."""
+        """What was drawn and will not pass. Where that cannot be noted, it is lost to the holder."""
         unused, self._drawn = self._drawn, 0
         if unused:
             with contextlib.suppress(HostError):  # it is lost to the token's holder

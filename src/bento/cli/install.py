@@ -9,12 +9,14 @@ from bento.cli import conclave
 from bento.cli.calls import read_upload
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
+from bento.cli.qr import qr_argument, show
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a Python file, or a zip with a __main__.py")
     place_arguments(parser)
     conclave.arguments(parser)
+    qr_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,3 +43,5 @@ async def _install(args: argparse.Namespace, upload: bytes) -> None:
         say("whoever has the ticket can call the function; the shutdown token ends it:")
         print(ticket)
         print(shutdown)
+    if args.qr:
+        show(ticket)

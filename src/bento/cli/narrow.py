@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bento.cli.output import emit, say
+from bento.cli.qr import qr_argument, show
 from bento.errors import UsageError
 from bento.protocol import limits
 from bento.protocol.caveats import OPERATIONS, Bytes, Caveat, Holder, NotAfter, Only, Uses
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--holder", metavar="KEY", help="only with the key that `bento holder` made"
     )
+    qr_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,10 +52,12 @@ def run(args: argparse.Namespace) -> int:
     weaker = line.narrow(*conditions)
     if args.json:
         emit(ticket=weaker.encode(), **limits_of(weaker))
-        return 0
-    for words in explain(weaker):
-        say(words)
-    print(weaker.encode())
+    else:
+        for words in explain(weaker):
+            say(words)
+        print(weaker.encode())
+    if args.qr:
+        show(weaker.encode())
     return 0
 
 

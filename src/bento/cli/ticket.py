@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bento.cli.output import emit, say
+from bento.cli.qr import qr_argument, show
 from bento.protocol.ticket import parse_any
 
 
@@ -12,6 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "line", metavar="LINE", help="a line that begins with bento1, bentoend1 or bentoses1"
     )
+    qr_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
             function=function,
             **limits_of(line),
         )
-        return 0
-    for words in explain(line):
-        say(words)
+    else:
+        for words in explain(line):
+            say(words)
+    if args.qr:
+        show(line.encode())
     return 0
