@@ -111,7 +111,7 @@ class ProcessBox:
             with contextlib.suppress(OSError):
                 if path.read_text().strip() in bound:
                     found.append(f"user id {path.name}")
-        found += [f"mount {line}" for line in _mounts() if str(self.folder) in line]
+        found += [f"mount {line}" for line in _mounts() if str(self.run) in line]
         return found
 
 
