@@ -16,12 +16,13 @@ from tests.local_box import LocalBox, local_box
 from benchmarks.figures import Figure, median, spawn_ms
 from bento.protocol import limits, session, values
 from bento.protocol.door import ClientDoor, Create, Created
+from bento.protocol.padding import UPLOAD_CLASS, fill
 from bento.protocol.wire import encode
 
 ROUNDS = 41
 HELLO = b"def main(api):\n    api.send(b'x')\n"
 OWNER = bytes(limits.OWNER)
-CODE = b"".join(
+_MESSAGES = b"".join(
     encode(message)
     for message in (
         session.Load(len(HELLO), 0, OWNER),
@@ -29,6 +30,7 @@ CODE = b"".join(
         session.Invoke(bytes(limits.SESSION_ID), values.encode_values([[], {}]), False, OWNER),
     )
 )
+CODE = _MESSAGES + fill(len(_MESSAGES), UPLOAD_CLASS)
 PYTHON = ("/usr/bin/python3", "-I", "-S", "-c", "print('x', flush=True)")
 BWRAP = (
     *("bwrap", "--unshare-all", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib"),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.canaries import Canaries
 
+from bento.client.box import Instance
 from bento.testnet import Testnet
 
 # A busy machine makes any single example slow: time is no promise of these tests.
@@ -52,6 +54,29 @@ def _is_mine(home: Path, stack: ExitStack) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def canaries(bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canaries]:
+    """R15: what is planted here in any test must be in no log, process list or file name of the whole run.
+
+    Every ticket is planted by itself.
+    """
+    kept = Canaries([bento_home], [tmp_path_factory.getbasetemp()])
+    made = Instance.__init__
+
+    def noted(self: Instance, *args: object, **named: object) -> None:
+        made(self, *args, **named)
+        for ticket in (self.ticket, self.shutdown_ticket):
+            if ticket is not None:
+                kept.add_all_of("ticket", ticket)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Instance, "__init__", noted)
+        kept.start()
+        yield kept
+        kept.stop()
+    assert kept.found() == []
 
 
 @pytest.fixture(scope="session")

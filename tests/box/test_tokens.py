@@ -25,6 +25,7 @@ from bento.protocol.caveats import (
     Unknown,
     Uses,
 )
+from bento.protocol.padding import CALL_CLASS
 from bento.protocol.session import Invoke, session_tag
 from bento.protocol.ticket import ShutdownTicket, Ticket
 from bento.protocol.values import encode_values
@@ -170,7 +171,7 @@ async def test_no_more_bytes_pass_than_a_token_allows(local, installed):
 
 
 async def test_bytes_not_used_by_one_session_are_the_next_ones(local, installed):
-    narrow = narrowed(installed, Bytes(secrets.token_bytes(8), 100_000))
+    narrow = narrowed(installed, Bytes(secrets.token_bytes(8), 130_000))  # padding counts as well
     running = next(iter(local.instances))
     for _ in range(5):
         assert len(await call(narrow, 15_000)) == 15_001
@@ -181,9 +182,9 @@ async def test_bytes_not_used_by_one_session_are_the_next_ones(local, installed)
 
 async def test_a_request_larger_than_its_allowance_is_refused_and_costs_no_use(local, installed):
     before = next(iter(local.instances)).bytes_in
-    narrow = narrowed(installed, uses(1), Bytes(secrets.token_bytes(8), 60))
+    narrow = narrowed(installed, uses(1), Bytes(secrets.token_bytes(8), CALL_CLASS))
     with pytest.raises(BoxError, match="bytes are used up"):
-        await call(narrow, "x" * 1000)
+        await call(narrow, "x" * CALL_CLASS)
     assert next(iter(local.instances)).bytes_in == before
     await open_and_say(local, narrow.ticket.token, secrets.token_bytes(16))
 

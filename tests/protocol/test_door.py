@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bento.errors import BoxError, BusyError, LocalProtocolError, PolicyError, RemoteProtocolError
 from bento.protocol import door
 from bento.protocol.door import BoxDoor, ClientDoor
+from bento.protocol.padding import DOOR_CLASS, Pad, padded
 from bento.protocol.puzzle import Quote
 from bento.protocol.wire import encode
 
@@ -119,6 +120,21 @@ def test_any_bytes_are_messages_or_the_declared_error(data):
             receive(data)
         except RemoteProtocolError:
             pass
+
+
+def test_padding_is_forgotten_and_comes_once_before_the_request():
+    hello, pad, ask = map(encode, (door.Hello((1,)), Pad(b"x" * 9), ANSWERS[1][0]))
+    box = BoxDoor()
+    assert [type(m) for m in box.receive(hello + pad + ask)] == [door.Hello, door.Open]
+    assert len(BoxDoor().receive(hello + ask)) == 2
+    for wrong in (pad, hello + pad + pad, pad + hello + ask):
+        with pytest.raises(RemoteProtocolError):
+            BoxDoor().receive(wrong)
+
+
+@pytest.mark.parametrize("request_", [door.Inquire(), *(request_ for request_, _ in ANSWERS)])
+def test_every_request_has_one_size(request_):
+    assert len(ClientDoor().request(request_)) == padded(1, DOOR_CLASS)
 
 
 def test_every_client_says_the_same_hello():

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
-from bento.protocol import control, door, limits, session
+from bento.protocol import control, door, limits, padding, session
 from bento.protocol.wire import FrameReader, encode
 
 DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
-    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused, door.Busy,
+    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused, door.Busy, padding.Pad,
 )  # fmt: skip
 ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, control.Start)
 
@@ -26,6 +26,7 @@ EXAMPLES = [
     door.Inquire(),
     door.Refused("box", "no", "yes"),
     door.Busy("no", "yes", 5, 1 << 40, 7, b"s" * 16),
+    padding.Pad(bytes(20)),
     session.Load(10, 0, b"o" * 16),
     session.Code(b"def main"),
     session.Loading(0),

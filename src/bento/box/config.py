@@ -101,6 +101,12 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issuers: tuple[PassIssuer, ...] = ()
 
 
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers for the operator's monitoring, see docs/operators.md; without this table, none."""
+
+    listen: str  # `unix:/path`, or a loopback address with its port
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One box. `state` keeps its identity, `run` its sockets. `without` names the layers of the jail,
     as `bentod check` does, that this machine lacks and that it is to run without."""
@@ -115,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conclave: Conclave = Conclave()
     without: tuple[str, ...] = ()
     admission: Admission = Admission()
+    metrics: Metrics | None = None
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -150,6 +157,8 @@ def _check(config: Config) -> None:
         raise ValueError(f"conclave.attester is one of {', '.join(ATTESTERS)}")
     if config.conclave.attester == "tpm" and not config.conclave.tpm_key:
         raise ValueError('conclave.attester = "tpm" needs conclave.tpm_key')
+    if config.metrics is not None:
+        _check_local(config.metrics.listen)
     EgressRules.parse(config.egress.rules)
     Grants.parse(config.tor.allow)
     named = bool(config.tor.functions_socks), bool(config.tor.functions_control)
@@ -172,3 +181,16 @@ def _check(config: Config) -> None:
         read_size(text)
     read_size(config.capacity.spool)
     read_time(config.capacity.lifetime)
+
+
+def _check_local(listen: str) -> None:
+    """What outsiders could reach would tell them how busy the box is."""
+    host, _, port = listen.rpartition(":")
+    if listen.startswith("unix:/"):
+        return
+    try:
+        if ipaddress.ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 65536:
+            return
+    except ValueError:
+        pass
+    raise ValueError("metrics.listen is unix:/PATH, or a loopback address with a port")

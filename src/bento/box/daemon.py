@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import resource
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bento.box.beside import Beside
@@ -24,6 +25,7 @@ from bento.box.identity import load_or_create
 from bento.box.instances import Instances
 from bento.box.journal import Journal
 from bento.box.ledger import JournalLedger
+from bento.box.metrics import Board, MetricsServer, measure
 from bento.box.offer import make_offer
 from bento.box.operator_door import OperatorDoor
 from bento.box.orders import Orders
@@ -88,6 +90,10 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     operator = OperatorDoor(config.name, instances, orders, door)
     stack.push_async_callback(operator.close)
     await operator.open(config.run)
+    if config.metrics is not None:
+        metrics = MetricsServer(Board(partial(measure, instances, sandboxes, door)))
+        stack.push_async_callback(metrics.close)
+        await metrics.open(config.metrics.listen)
     onion_socket = config.run / "onion.sock"
     if config.entrance.onion is not None:
         stack.callback(Entrance.unix(onion_socket, door.enter).close)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,18 @@ class Door:
     def __init__(
         self, offer: Offer, instances: Instances, turnstile: Turnstile, orders: Orders
     ) -> None:
-        self.refused = 0  # requests that were turned away
         self._orders = orders
         self._offer = offer
         self._instances = instances
         self._turnstile = turnstile
         self._strangers: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
+        self.refusals: Counter[str] = Counter()  # by the error's kind
+
+    @property
+    def refused(self) -> int:
+        """Requests that were turned away."""
+        return self.refusals.total()
 
     def enter(self, client: socket.socket) -> None:
         """Takes charge of an accepted, non-blocking socket."""
@@ -90,8 +96,8 @@ class Door:
                 request = await self._request(door, client)
                 visit = await self._answer(door, client, request)
             except BentoError as error:
+                self.refusals[error.kind] += 1
                 self._estrange(_current())
-                self.refused += 1
                 await _tell(client, door, error)
                 return
             except OSError:

@@ -76,6 +76,7 @@ class Instances:
         self._tokens = tokens
         self._ledger = ledger
         self._creating: Counter[str] = Counter()  # starts under way, by holder
+        self._moved_by_ended = [0, 0]  # bytes in and out
         self._by_token: dict[bytes, Instance] = {}
         self._returning: dict[bytes, tuple[Entry, asyncio.Task[None]]] = {}  # by token too
         self._noted: dict[str, tuple[int, int]] = {}
@@ -89,6 +90,15 @@ class Instances:
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(tuple(self._by_token.values()))
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes from clients and to clients since the box was started."""
+        ended_in, ended_out = self._moved_by_ended
+        return (
+            ended_in + sum(instance.bytes_in for instance in self),
+            ended_out + sum(instance.bytes_out for instance in self),
+        )
 
     @property
     def load(self) -> int:
@@ -294,7 +304,9 @@ class Instances:
         await self._note(self._journal.forget(instance.name))
 
     def _drop(self, instance: Instance) -> None:
-        self._by_token.pop(instance.token, None)
+        if self._by_token.pop(instance.token, None) is not None:
+            self._moved_by_ended[0] += instance.bytes_in
+            self._moved_by_ended[1] += instance.bytes_out
         for relay in tuple(instance.relays):
             relay.abort()
 

@@ -76,6 +76,10 @@ class Sandboxes:
             )
         )
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        return tuple(self._pools)
+
     def ready(self, image: str) -> int:
         """How many sandboxes of `image` wait."""
         return self._pools[image].ready

@@ -27,7 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for", dest="time", metavar="TIME", help="only this long: 90s, 10m, 2h, 1d"
     )
-    parser.add_argument("--max-bytes", metavar="M", help='at most this much both ways: "1 MiB"')
+    parser.add_argument(
+        "--max-bytes",
+        metavar="M",
+        help='at most this much both ways, 4 KiB a call at least: "1 MiB"',
+    )
     parser.add_argument(
         "--op",
         action="append",

@@ -1,4 +1,8 @@
-"""A box and its instances, as a client holds them."""
+"""A box and its instances, as a client holds them.
+
+A box must not learn that two functions are one user's: each function has a route of its own, nothing in a
+message is kept from one to the next, and first messages have sizes of a public set.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.holders import prove
 from bento.client.patience import PATIENCE, Patience
+from bento.client.routes import Routes
 from bento.client.session import Session, failure
 from bento.errors import (
     AttestationError,
@@ -27,6 +32,7 @@ from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
 from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
 from bento.protocol.manifest import Manifest, manifest_text
+from bento.protocol.padding import CALL_CLASS, UPLOAD_CLASS, fill, pack
 from bento.protocol.session import (
     ANYWHERE,
     Attach,
@@ -45,7 +51,7 @@ from bento.protocol.values import encode_values
 from bento.protocol.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from bento.client.conclave import Enclosed, Trust
     from bento.client.route import Route
@@ -78,14 +84,23 @@ class BoxName:
 
 
 class Box:
-    """A box reached over one route; every request is a stream of its own on it.
+    """A box reached over routes; every request is a stream of its own.
 
     `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
-    `on_wait` hears what is waited for. `wallet` has passes to show instead."""
+    `on_wait` hears what is waited for. `wallet` has passes to show instead.
 
-    def __init__(self, name: BoxName, route: Route) -> None:
+    Each function has its own route: the first one used takes `route`, the others get theirs from `another`
+    as they come. Without `another` all share the one: for whom that is all the same."""
+
+    def __init__(
+        self,
+        name: BoxName,
+        route: Route,
+        another: Callable[[], Awaitable[Route]] | None = None,
+    ) -> None:
         self.name = name
         self._route = route
+        self._routes = Routes(route, another)
         self.patience = PATIENCE
         self.on_wait: Log | None = None
         self.wallet: Wallet | None = None
@@ -97,8 +112,8 @@ class Box:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the route. Instances and detached sessions go on without it."""
-        await self._route.close()
+        """Closes the routes. Instances and detached sessions go on without them."""
+        await self._routes.close()
 
     async def inquire(self) -> Greeting:
         """The box's verified policy and its load."""
@@ -181,9 +196,8 @@ class Box:
         self, name: SessionTicket, received: int = ANYWHERE, trust: Trust | None = None
     ) -> Session:
         """Goes on with a session, from byte `received` of its answer. `trust`: see `instance`."""
-        owner = b"" if name.owner == _NOBODY else name.owner
         self._expect(name)
-        attach = encode(Attach(name.session, received, owner))
+        attach = encode(Attach(name.session, received, _proof(name.owner)))
         pipe = await self.open(name.token, name.session, attach, self._named(name, trust))
         return Session(pipe, name, fresh=False)
 
@@ -192,7 +206,8 @@ class Box:
         self._expect(ticket)
         proof = prove(ticket.token, ticket.key, SHUTDOWN, bytes(limits.SESSION_TAG))
         request = Shutdown(ticket.token.encode(), proof)
-        _, answer, pipe = await knock(self._route, request, self.name.key_hash)
+        route = await self._routes.of(request.token)
+        _, answer, pipe = await knock(route, request, self.name.key_hash)
         pipe.writer.close()
         if not isinstance(answer, Done):
             raise RemoteProtocolError("the box did not confirm the shutdown")
@@ -201,22 +216,23 @@ class Box:
         self, token: Capability, session: bytes, follow: bytes, enclosed: Enclosed | None = None
     ) -> Pipe:
         """A stream to the instance of `token` for the session of that name; `follow` leaves with the
-        request, or, if the instance is a conclave, once that is attested. Opened again for the same
-        session, it is the same use of the token."""
+        request, padded, or, if the instance is a conclave, once that is attested. Opened again for the
+        same session, it is the same use of the token."""
         tag = session_tag(session)
         request = Open(token.encode(), tag, prove(token, self.name.key, INVOKE | ATTACH, tag))
         attestation = enclosed.attest() if enclosed else None
-        early = attestation.hello if attestation else follow
-        _, answer, pipe = await knock(self._route, request, self.name.key_hash, early)
+        early = attestation.hello if attestation else _whole(follow)
+        route = await self._routes.of(request.token)
+        _, answer, pipe = await knock(route, request, self.name.key_hash, early)
         if not isinstance(answer, Opened):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Opened")
         if attestation:
             pipe = await attestation.over(pipe)
-            pipe.writer.write(attestation.present(tag) + follow)
+            pipe.writer.write(_whole(attestation.present(tag) + follow))
         return pipe
 
-    async def _enter(self, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
+    async def _enter(self, route: Route, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
         """Asks for a place at once; on a loaded box again, with a pass or with what it asks for.
 
         A pass is shown for a price only: on an idle box those who have some look like all others."""
@@ -224,7 +240,7 @@ class Box:
         request = wanted
         while True:
             try:
-                _, answer, pipe = await knock(self._route, request, self.name.key_hash, hello)
+                _, answer, pipe = await knock(route, request, self.name.key_hash, hello)
             except BusyError as busy:
                 request = await self._again(wanted, request, busy, patience)
             else:
@@ -278,10 +294,12 @@ class Box:
         return instance, pipe, upload
 
     async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
-        answer, pipe = await self._enter(request, early)
+        route = await self._routes.new()
+        answer, pipe = await self._enter(route, request, early)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")
+        self._routes.belongs(route, answer.invocation, answer.shutdown)
         try:
             instance = Instance(
                 self,
@@ -359,9 +377,8 @@ class Instance:
         With `text`, strings are converted to what main's annotations ask for."""
         name = self.session_name()
         arguments = encode_values([list(args), kwargs])
-        owner = b"" if self.owner == _NOBODY else self.owner
-        follow = encode(Invoke(name.session, arguments, text, owner))
-        pipe = await self.box.open(self.ticket.token, name.session, follow, self.enclosed)
+        invoke = encode(Invoke(name.session, arguments, text, _proof(self.owner)))
+        pipe = await self.box.open(self.ticket.token, name.session, invoke, self.enclosed)
         return Session(pipe, name, fresh=True, on_log=on_log)
 
     def learn(self, token: bytes) -> None:
@@ -375,15 +392,28 @@ class Instance:
         await self.box.shutdown(self.shutdown_ticket)
 
 
+def _whole(call: bytes) -> bytes:
+    """A call as it leaves: padded to its class."""
+    return call + fill(len(call), CALL_CLASS)
+
+
+def _proof(owner: bytes) -> bytes:
+    """What shows the guest its owner. Others send random bytes: no message tells who installed it."""
+    return secrets.token_bytes(limits.OWNER) if owner == _NOBODY else owner
+
+
 def _frames(upload: bytes, owner: bytes, follow: bytes) -> Iterator[bytes]:
     """A small upload and what follows it are one piece: one write, one turn of every loop it passes."""
-    piece = encode(Load(len(upload), 0, owner))
-    for start in range(0, len(upload), limits.CHUNK):
-        piece += encode(Code(upload[start : start + limits.CHUNK]))
-        if start + limits.CHUNK < len(upload):
+    code = pack(upload)
+    piece = encode(Load(len(code), 0, owner))
+    size = len(follow)
+    for start in range(0, len(code), limits.CHUNK):
+        piece += encode(Code(code[start : start + limits.CHUNK]))
+        size += len(piece)
+        if start + limits.CHUNK < len(code):
             yield piece
             piece = b""
-    yield piece + follow
+    yield piece + follow + fill(size, UPLOAD_CLASS)
 
 
 async def _send_code(pipe: Pipe, upload: bytes, owner: bytes, follow: bytes = b"") -> None:

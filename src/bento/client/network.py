@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bento.client.box import Box, BoxName
@@ -110,10 +111,14 @@ class Network:
 
         return list(await asyncio.gather(*map(ask, await self.boxes(refresh=refresh))))
 
-    async def box(self, name: str | None = None, *, entrance: str | None = None) -> Box:
-        """A box over a fresh route: by nickname, fingerprint or onion address, or any at random.
+    async def box(
+        self, name: str | None = None, *, entrance: str | None = None, shared: bool = False
+    ) -> Box:
+        """A box over fresh routes: by nickname, fingerprint or onion address, or any at random.
 
-        `entrance` is "circuit" or "onion"; by default the one the box has, the circuit first."""
+        `entrance` is "circuit" or "onion"; by default the one the box has, the circuit first. Each function
+        has a circuit of its own; with `shared` all used through this Box have one, which is
+        quicker and tells the box that they belong together."""
         entries = await self.boxes()
         found = _choose(entries, name)
         if found is None:
@@ -121,26 +126,28 @@ class Network:
         if found is None:
             what = f"a box called {name!r}" if name else "any box"
             raise BoxError(f"no relay announces {what}", "bento boxes lists those there are")
-        return await self._enter(found, entrance)
+        return await self._enter(found, entrance, shared=shared)
 
     async def box_of(self, fingerprint: bytes) -> Box:
         """The box a ticket names."""
         return await self.box(fingerprint.hex())
 
-    async def _enter(self, entry: RelayEntry, entrance: str | None) -> Box:
+    async def _enter(self, entry: RelayEntry, entrance: str | None, *, shared: bool = False) -> Box:
+        name = BoxName(entry.nickname, entry.fingerprint, entry.announcement.key)
+        first = await self._route(entry, entrance)
+        return Box(name, first, None if shared else partial(self._route, entry, entrance))
+
+    async def _route(self, entry: RelayEntry, entrance: str | None) -> Route:
+        """A circuit of its own, or an isolation of its own, to this box."""
         announced = entry.announcement
-        name = BoxName(entry.nickname, entry.fingerprint, announced.key)
-        route: Route
         if entrance not in (None, "circuit", "onion"):
             raise UsageError(f"there is no entrance {entrance!r}", "it is circuit or onion")
         if announced.onion and (entrance == "onion" or not (announced.port or entrance)):
-            route = OnionRoute(self._circuits, announced.onion)
-        elif announced.port and entrance != "onion":
+            return OnionRoute(self._circuits, announced.onion)
+        if announced.port and entrance != "onion":
             circuit = await self._circuits.build(entry.fingerprint)
-            route = CircuitRoute(circuit, announced.circuit_host(entry.address), announced.port)
-        else:
-            raise BoxError(f"the box has no {entrance} entrance", "use the other entrance")
-        return Box(name, route)
+            return CircuitRoute(circuit, announced.circuit_host(entry.address), announced.port)
+        raise BoxError(f"the box has no {entrance} entrance", "use the other entrance")
 
 
 def _choose(entries: list[RelayEntry], name: str | None) -> RelayEntry | None:

@@ -22,6 +22,7 @@ _MODULES = (
     "errors",
     "protocol.limits",
     "protocol.wire",
+    "protocol.padding",
     "protocol.values",
     "protocol.streams",
     "protocol.session",

@@ -11,6 +11,7 @@ from _operator import _compare_digest
 
 from bento.errors import BentoError, BoxError, RemoteProtocolError
 from bento.protocol import control, limits, session, values
+from bento.protocol.padding import Pad
 from bento.protocol.wire import encode
 
 TYPE_CHECKING = False
@@ -166,7 +167,7 @@ class SessionConnection(Connection):
         self._logs: list[str] = []
 
     def handle(self, message: Message) -> None:
-        if self._closing:
+        if self._closing or isinstance(message, Pad):
             return
         if isinstance(message, session.Data | session.Ack | session.Eof):
             if self.session is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from bento.errors import FunctionError, RemoteProtocolError, UsageError
+from bento.protocol.padding import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Function:
         """Raises FunctionError unless the upload is the one the box was told."""
         from _sha256 import sha256
 
+        self._code = unpack(self._code, self._limit)
         if sha256(self._code).digest() != self._digest:
             self._code.clear()
             raise FunctionError(

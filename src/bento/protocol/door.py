@@ -1,12 +1,12 @@
 """Client <-> box, before the box gets out of the way.
 
     client                      box
-    Hello  Create|Open|Shutdown ->
+    Hello  Pad  Create|Open|Shutdown|Inquire ->
            <- Welcome  Created|Opened|Done|Refused|Busy
 
-The client's request follows its Hello without waiting. After Created or Opened the connection is a
-pipe to the instance's guest (see `session`); bytes the client already sent behind an Open are the
-pipe's first. Anything else ends the connection.
+The client's request follows its Hello without waiting, both padded to a size class (see `padding`). After
+Created or Opened the connection is a pipe to the instance's guest (see `session`); bytes the client
+already sent behind an Open are the pipe's first. Anything else ends the connection.
 
 A loaded box answers a Create with Busy: the price (see `puzzle`) or a time to wait. The client pays
 and asks again on a new stream; an idle box asks for nothing and costs no round trip more.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from bento.errors import KINDS, BentoError, BusyError, LocalProtocolError, RemoteProtocolError
 from bento.protocol import limits
+from bento.protocol.padding import DOOR_CLASS, Pad, fill
 from bento.protocol.puzzle import Quote
 from bento.protocol.wire import (
     U8,
@@ -139,7 +140,7 @@ def refusal(error: BentoError) -> Refused | Busy:
 Request = Create | Open | Shutdown | Inquire
 Answer = Created | Opened | Done | Refused | Busy
 
-_REQUESTS = (Hello, Create, Open, Shutdown, Inquire)
+_REQUESTS = (Hello, Pad, Create, Open, Shutdown, Inquire)
 _ANSWERS = (Welcome, Created, Opened, Done, Refused, Busy)
 
 
@@ -148,7 +149,7 @@ def _clip(text: str) -> str:
 
 
 class BoxDoor:
-    """The box's half: HELLO -> REQUEST -> ANSWER -> (PIPE | CLOSED)."""
+    """The box's half: HELLO -> PADDED -> REQUEST -> ANSWER -> (PIPE | CLOSED); padding may be left out."""
 
     def __init__(self) -> None:
         self._reader = FrameReader(_REQUESTS, limits.DOOR_FRAME)
@@ -160,13 +161,18 @@ class BoxDoor:
         for message in self._reader.feed(data):
             if (self._state == "HELLO") != isinstance(message, Hello):
                 raise RemoteProtocolError(f"a {type(message).__name__} out of turn")
+            if isinstance(message, Pad):
+                if self._state != "PADDED":
+                    raise RemoteProtocolError("more padding than one request has")
+                self._state = "REQUEST"
+                continue
             if isinstance(message, Hello):
                 if not set(message.versions) & set(limits.VERSIONS):
                     raise RemoteProtocolError(
                         f"no common protocol version: this box speaks {limits.VERSIONS}",
                         "use a newer client, or another box",
                     )
-                self._state = "REQUEST"
+                self._state = "PADDED"
             else:
                 self._state = "ANSWER"
                 self._reader.stop()
@@ -211,7 +217,8 @@ class ClientDoor:
         if self._request is not None:
             raise LocalProtocolError("one connection carries one request")
         self._request = request
-        return encode(Hello(limits.VERSIONS)) + encode(request)
+        hello, asked = encode(Hello(limits.VERSIONS)), encode(request)
+        return hello + fill(len(hello) + len(asked), DOOR_CLASS) + asked
 
     def receive(self, data: bytes) -> list[Welcome | Answer]:
         messages: list[Welcome | Answer] = []

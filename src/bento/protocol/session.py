@@ -5,6 +5,7 @@ One connection carries one session (or none: an upload alone).
     client                                  guest
     Load, Code, Code …                 ->                    once, by whoever installs
     Invoke(session, arguments)         ->                    main(api, …) starts
+    Pad                                ->                    forgotten (see `padding`)
     Data, Ack, Eof                     <->                   two resumable streams
     Present                            ->                    before an Invoke or Attach in a conclave
                                        <-  Granted           before the Loaded of one
@@ -23,6 +24,7 @@ except ImportError:  # it has another name from Python 3.12 on
     from hashlib import sha256
 
 from bento.protocol import limits
+from bento.protocol.padding import Pad
 from bento.protocol.wire import FLAG, U64, Blob, Fixed, FrameReader, Message, Text, field
 
 ANYWHERE = (1 << 64) - 1
@@ -30,7 +32,8 @@ ANYWHERE = (1 << 64) - 1
 
 
 class Load(Message, tag=0x20):
-    """The upload follows in Code frames; with `offset` > 0 it is continued there."""
+    """The upload, as `padding.pack` made it, follows in Code frames; with `offset` > 0 it is continued
+    there."""
 
     size: int = field(U64)
     offset: int = field(U64)
@@ -55,7 +58,7 @@ class Invoke(Message, tag=0x24):
     session: bytes = field(Fixed(limits.SESSION_ID))
     arguments: bytes = field(Blob(limits.ARGUMENTS))  # values.encode_values([args, kwargs])
     text: bool = field(FLAG)  # strings are to be converted by main's annotations
-    owner: bytes = field(Fixed(limits.OWNER, optional=True))
+    owner: bytes = field(Fixed(limits.OWNER, optional=True))  # random bytes for nobody's
 
 
 class Attach(Message, tag=0x25):
@@ -130,7 +133,7 @@ class Granted(Message, tag=0x2F):
     token: bytes = field(Blob(limits.CAPABILITY))
 
 
-FROM_CLIENT = (Load, Code, Invoke, Attach, Data, Ack, Eof, Bye, Present)
+FROM_CLIENT = (Load, Code, Invoke, Attach, Data, Ack, Eof, Bye, Present, Pad)
 FROM_GUEST = (Loading, Loaded, Attached, Data, Ack, Eof, Log, End, Failed, Granted)
 
 
