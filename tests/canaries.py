@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bento import safelog
 
-_PAUSE = 1.0  # seconds between two looks at the processes
+_PAUSE = 2.0  # seconds between two looks at the processes
 _LOGS = ("*.log", "*.log.*", "log", "stdout*", "stderr*")
 _USER = b"bento.cli.main"  # what a user types stands in the process list of their own machine
 _DISTINCT = 8  # different bytes a secret has at least: "tttt…" is some test's stand-in

@@ -37,6 +37,7 @@ from bento.protocol.caveats import (
     Uses,
 )
 from bento.protocol.door import Open
+from bento.safelog import Sensitive
 
 BOX, OTHER_BOX = b"B" * 32, b"O" * 32
 CODE, OTHER_CODE = b"c" * 32, b"o" * 32
@@ -77,8 +78,8 @@ class Attacker(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="bento-")
         self.loop = asyncio.new_event_loop()
         self._open()
-        self.box = Tokens(b"key" * 11, BOX, lambda: self.now)
-        self.other = Tokens(b"no!" * 11, OTHER_BOX, lambda: self.now)
+        self.box = Tokens(Sensitive(b"key" * 11), BOX, lambda: self.now)
+        self.other = Tokens(Sensitive(b"no!" * 11), OTHER_BOX, lambda: self.now)
         self.running: dict[bytes, int] = {}  # name -> instance
         self.numbers = itertools.count()
         self.used: dict[tuple[object, ...], set[bytes]] = {}

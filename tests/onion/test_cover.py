@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.onion.test_circuit import World, built, opened
+from tests.waiting import until
 
 from bento.errors import LocalProtocolError
 from bento.onion.cover import Cover, FixedRate
@@ -32,15 +33,40 @@ def test_a_rate_that_cannot_be_kept_is_refused(rate: float) -> None:
         FixedRate(rate, 0.0)
 
 
+def ticks_of(cover: Cover) -> list[float]:
+    """When the schedule was asked what is due, from here on."""
+    ticks: list[float] = []
+    due = cover._schedule.due
+
+    def noted(now: float) -> int:
+        ticks.append(now)
+        return due(now)
+
+    cover._schedule.due = noted  # type: ignore[method-assign]
+    return ticks
+
+
+async def settled(ticks: list[float]) -> None:
+    """Right behind a whole tick."""
+    seen = len(ticks)
+    await until(lambda: len(ticks) > seen, pause=0)
+    for _ in range(20):  # turns of the loop: more than a tick leaves to writers
+        await asyncio.sleep(0)
+
+
 async def run(world: World, seconds: float, data: bytes) -> list[int]:
     stream = await opened(world)
     cover = Cover(world.circuit, 400, hop=1)
-    await asyncio.sleep(0.06)
+    ticks = ticks_of(cover)
+    await settled(ticks)
     world.heard.clear()
-    began = asyncio.get_running_loop().time()
+    began = ticks[-1]
     writing = asyncio.ensure_future(stream.write(data)) if data else None
     await asyncio.sleep(seconds)
-    took = asyncio.get_running_loop().time() - began
+    await settled(ticks)
+    took = (
+        ticks[-1] - began
+    )  # by the ticks: a busy machine may run them late, and then more at once
     count = len(world.heard)
     await cover.stop()
     if writing:

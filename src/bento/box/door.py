@@ -173,7 +173,9 @@ class Door:
             # What is wrong with this machine is its operator's to know.
             log(Event.SANDBOX_FAILED, fault=Fault.of(error))
             raise BoxError("the box cannot start a sandbox now", "try another box") from error
-        return visit, Created(grant.invocation, grant.shutdown, grant.instance.expires)
+        return visit, Created(
+            grant.invocation.reveal(), grant.shutdown.reveal(), grant.instance.expires
+        )
 
 
 def _current() -> asyncio.Task[None]:

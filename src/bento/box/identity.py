@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bento.errors import HostError
 from bento.protocol.policy import key_hash
+from bento.safelog import Sensitive
 from bento.tor.onion_service import OnionKey
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class Identity:
         return self.signing_key.public_key().public_bytes_raw()
 
     @property
-    def token_key(self) -> bytes:
+    def token_key(self) -> Sensitive[bytes]:
         """Whoever has it makes tokens of this box: derived, so that there is one secret to keep."""
         seed = self.signing_key.private_bytes_raw()
-        return hmac.digest(seed, b"bento token key 1", "sha256")
+        return Sensitive(hmac.digest(seed, b"bento token key 1", "sha256"))
 
     @property
     def key_hash(self) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bento.box.terms import Terms
     from bento.box.ways import Ways
     from bento.egress.relay import Relay
+    from bento.safelog import Sensitive
     from bento.sandbox import Sandbox
 
 
@@ -77,8 +78,8 @@ class Grant:
     """What the client of a new instance is told, once."""
 
     instance: Instance
-    invocation: bytes = field(repr=False)
-    shutdown: bytes = field(repr=False)
+    invocation: Sensitive[bytes]
+    shutdown: Sensitive[bytes]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from bento.errors import BoxError, BusyError, HostError
 from bento.protocol import control, limits
 from bento.protocol.capability import Capability
 from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN
-from bento.safelog import Event, Fault, log
+from bento.safelog import Event, Fault, Sensitive, log
 from bento.sandbox import adopt
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Instances:
             await self.end(instance)
             raise
         self._put(instance)
-        return Grant(instance, invocation.encode(), shutdown.encode())
+        return Grant(instance, Sensitive(invocation.encode()), Sensitive(shutdown.encode()))
 
     async def take_over(self, entries: Iterable[Entry]) -> None:
         """Serves on what an earlier bentod left running; ends what was about to end.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bento.protocol.door import Open, Shutdown
+    from bento.safelog import Sensitive
 
 _ROOT = b"bento token root 1\0"
 _NO_SESSION = bytes(limits.SESSION_TAG)
@@ -69,7 +70,9 @@ class Leave:
 class Tokens:
     """`key` is the box's token key, `box` the SHA-256 of its public key, `clock` seconds since 1970."""
 
-    def __init__(self, key: bytes, box: bytes, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, key: Sensitive[bytes], box: bytes, clock: Callable[[], float] = time.time
+    ) -> None:
         self._key = key
         self._box = box
         self._clock = clock
@@ -111,7 +114,7 @@ class Tokens:
         )
 
     def _root(self, name: bytes) -> bytes:
-        return hmac.digest(self._key, _ROOT + name, "sha256")
+        return hmac.digest(self._key.reveal(), _ROOT + name, "sha256")
 
 
 def unknown() -> BoxError:
