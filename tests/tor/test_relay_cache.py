@@ -42,7 +42,7 @@ def test_no_file_is_no_list(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("version", 2), ("more", 1), ("boxes", [{}]), ("boxes", {}), ("saved_at", "x")],
+    [("version", 3), ("more", 1), ("boxes", [{}]), ("boxes", {}), ("saved_at", "x")],
 )
 def test_a_file_of_another_form_is_no_list(tmp_path, key, value):
     path = tmp_path / "boxes.json"

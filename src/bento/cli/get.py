@@ -1,4 +1,4 @@
-"""`bento get TICKET`: fetches a file that waits on a box."""
+"""`bento get TICKET`: fetches a file that waits on a box, or its shards on several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bento.cli.output import emit, say, summary
 from bento.cli.progress import Bar
@@ -16,6 +16,7 @@ from bento.protocol.ticket import Ticket
 if TYPE_CHECKING:
     from bento.functions.dropbox.sealing import Content
     from bento.functions.dropbox.sink import Sink
+    from bento.functions.shard.ticket import ShardTicket
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,24 +28,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="default: stdout; on a terminal, its own name in this folder",
     )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="BOX,BOX…",
+        help="of a shard ticket: fetch from these boxes only, the first ones first",
+    )
     parser.add_argument("--status", action="store_true", help="only say what is left of it")
     parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
 
 
 def run(args: argparse.Namespace) -> int:
-    ticket = Ticket.parse(args.ticket)
-    if args.status:
-        asyncio.run(_status(args, ticket))
-        return 0
-    content, box = asyncio.run(_get(args, ticket))
+    from bento.functions.shard.ticket import ShardTicket, is_shard_ticket
+
+    if is_shard_ticket(args.ticket):
+        content, found = asyncio.run(_get_shards(args, ShardTicket.parse(args.ticket)))
+    else:
+        ticket = Ticket.parse(args.ticket)
+        if args.status:
+            asyncio.run(_status(args, ticket))
+            return 0
+        content, found = asyncio.run(_get(args, ticket))
     if args.json:
-        summary(name=content.name, size=content.size, sha256=content.sha256.hex(), box=box)
+        summary(name=content.name, size=content.size, sha256=content.sha256.hex(), **found)
     else:
         say(f"{content.size} bytes, the very ones that were put: {target(args, content) or '-'}")
     return 0
 
 
-async def _get(args: argparse.Namespace, ticket: Ticket) -> tuple[Content, str]:
+async def _get_shards(
+    args: argparse.Namespace, ticket: ShardTicket
+) -> tuple[Content, dict[str, Any]]:
+    from bento.cli import shards
+
+    if args.status:
+        raise UsageError("a shard ticket has no status", "bento shard repair checks every shard")
+    into = args.output.absolute() if args.output else Path.cwd()
+    content, problems = await shards.get(args, ticket, into, lambda found: _open(args, found))
+    return content, {"problems": problems}
+
+
+async def _get(args: argparse.Namespace, ticket: Ticket) -> tuple[Content, dict[str, Any]]:
     from bento.face import connect
     from bento.functions.dropbox.client import Get
 
@@ -53,7 +77,7 @@ async def _get(args: argparse.Namespace, ticket: Ticket) -> tuple[Content, str]:
     async with connect(ticket.box.hex(), entrance=args.entrance, progress=progress) as box:
         with Bar("get", quiet=args.json) as bar:
             content = await get.run(box, lambda found: _open(args, found), bar.show)
-        return content, box.name.nickname
+        return content, {"box": box.name.nickname}
 
 
 def _open(args: argparse.Namespace, content: Content) -> Sink:

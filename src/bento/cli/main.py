@@ -28,6 +28,7 @@ COMMANDS = {
     "browse": ("browse", "fetch a web page through a box"),
     "put": ("put", "leave a file on a box, sealed, and print its ticket"),
     "get": ("get", "fetch a file by its ticket"),
+    "shard": ("shard", "make lost shards of a file anew"),
     "testnet": ("testnet", "a private Tor network with boxes on this machine"),
 }
 _INTERRUPTED = 130  # what shells report of a program ended by SIGINT

@@ -1,4 +1,4 @@
-"""`bento put FILE`: leaves a file on a box, sealed, and prints the ticket that fetches it."""
+"""`bento put FILE`: leaves a file on a box, or shards of it on several, and prints the ticket for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bento.cli import shards
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
 from bento.cli.progress import Bar
@@ -25,8 +26,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--padding",
         choices=("x2", "x1.5", "1MB", "7MB", "none"),
-        default="none",
-        help="the public set of sizes it is padded to, so that the box does not learn its own",
+        help="the public set of sizes it is padded to, so that a box does not learn its own "
+        "(default: none; x2 with --shards)",
+    )
+    parser.add_argument("--shards", metavar="N", type=int, help="spread it over N boxes")
+    parser.add_argument("--need", metavar="K", type=int, help="any K of them bring it back")
+    parser.add_argument(
+        "--diversity",
+        metavar="RULES",
+        default="family,network,operator",
+        help="what no two boxes of a file's shards may share (default: %(default)s; or none)",
     )
     place_arguments(parser)
 
@@ -37,14 +46,35 @@ def run(args: argparse.Namespace) -> int:
 
     rules = Rules(
         gets=_whole(args.gets),
-        max_bytes=_term("--max-bytes", args.max_bytes) if args.max_bytes else 0,
-        seconds=_term("--for", args.seconds),
+        max_bytes=term("--max-bytes", args.max_bytes) if args.max_bytes else 0,
+        seconds=term("--for", args.seconds),
     )
-    put = Put(args.file, measure(args.file, args.padding), rules)
+    padding = args.padding or ("none" if args.shards is None else "x2")
+    content = measure(args.file, padding)
+    if args.shards is not None:
+        _check_shards(args)
+        asyncio.run(shards.put(args, content, rules))
+        return 0
+    put = Put(args.file, content, rules)
     ticket, name, disk = asyncio.run(_put(args, put))
     _show(args, put, ticket, name, disk)
     put.forget()
     return 0
+
+
+def _check_shards(args: argparse.Namespace) -> None:
+    from bento.errors import UsageError
+
+    for option, given in (
+        ("--gets", args.gets),
+        ("--max-bytes", args.max_bytes),
+        ("--box", args.box),
+    ):
+        if given:
+            raise UsageError(
+                f"{option} makes no sense with --shards",
+                "shards are kept until --for is over, on boxes that --diversity chooses",
+            )
 
 
 def _whole(gets: int) -> int:
@@ -55,7 +85,8 @@ def _whole(gets: int) -> int:
     return gets
 
 
-def _term(option: str, text: str) -> int:
+def term(option: str, text: str) -> int:
+    """Bytes or (`--for`) seconds. Raises UsageError."""
     from bento.errors import UsageError
     from bento.protocol.manifest import read_size, read_time
 

@@ -14,12 +14,16 @@ from bento.tor.announcement import Announcement
 from bento.tor.consensus import RouterStatus
 from bento.tor.descriptors import Descriptor
 
+_ANNOUNCED = frozenset(("bento", "port", "host", "onion", "key"))  # see announcement.py
+_MAX_OPERATOR = 200  # characters kept
+
 
 @dataclass(frozen=True, slots=True)
 class RelayEntry:
     """A relay with a box: what the consensus and the relay itself say of it.
 
-    `family` are the fingerprints that it names; `exit_policy_summary` is the consensus's, as
+    `family` are the fingerprints that it names; `operator` is its ContactInfo without the announcement,
+    in lower case: the same words are the same operator's; `exit_policy_summary` is the consensus's, as
     `accept 80,443`, empty if there is none."""
 
     fingerprint: str
@@ -31,6 +35,7 @@ class RelayEntry:
     family: frozenset[str]
     exit_policy_summary: str
     announcement: Announcement
+    operator: str = ""
 
 
 def find_boxes(
@@ -65,4 +70,11 @@ def _entry(relay: RouterStatus, descriptor: Descriptor, announcement: Announceme
         family=descriptor.family,
         exit_policy_summary=relay.exit_policy_summary,
         announcement=announcement,
+        operator=operator_of(descriptor.contact),
     )
+
+
+def operator_of(contact: str) -> str:
+    """Who runs a relay, in the words of its ContactInfo that are not the announcement's."""
+    words = (word for word in contact.lower().split() if word.partition("=")[0] not in _ANNOUNCED)
+    return " ".join(words)[:_MAX_OPERATOR]

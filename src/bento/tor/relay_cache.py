@@ -19,7 +19,7 @@ import msgspec
 from bento.errors import HostError, UsageError
 from bento.tor.boxes import RelayEntry
 
-_VERSION = 1
+_VERSION = 2
 _MAX_SIZE = 32 * 1024 * 1024  # bytes: 20,000 boxes of 1.5 KB
 _POLL = 0.05  # seconds between two tries for the lock
 

@@ -125,10 +125,16 @@ class Receiver:
         self._progress = progress
         self._sink: Sink | None = None
         self._opener = Opener(key)
+        self._finished = False
 
     @property
     def content(self) -> Content | None:
         return self._opener.content
+
+    @property
+    def whole(self) -> bool:
+        """The file is under its final name."""
+        return self._finished
 
     def begin(self, known: Content | None) -> int:
         """The sealed byte to go on with, after what an earlier run left of a `known` file."""
@@ -154,6 +160,7 @@ class Receiver:
                 "remove the .part file if it was altered here, and get it again",
             )
         self._sink.finish()
+        self._finished = True
         return True
 
     def close(self) -> None:
