@@ -1,0 +1,49 @@
+"""The functions that come with Bento, as they travel: an operator may know each by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bento.functions.browser import client as browser
+from bento.functions.dropbox import transfer as dropbox
+from bento.protocol.manifest import manifest_text
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One row. `sees` is what the operator of its box can see, in one line."""
+
+    name: str
+    command: str
+    does: str
+    sees: str
+    upload: Callable[[], bytes]
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 (hex) a box is told: the same on every machine."""
+        return hashlib.sha256(self.upload()).hexdigest()
+
+    @property
+    def manifest(self) -> str:
+        return manifest_text(self.upload())
+
+
+CATALOGUE = (
+    Shipped(
+        "browser",
+        "bento browse URL",
+        "fetches a page with a real browser and sends it as one file of a public size",
+        "the page and its address, and when; not who reads it",
+        browser.build_upload,
+    ),
+    Shipped(
+        "dropbox",
+        "bento put FILE, bento get TICKET, bento put FILE --shards N",
+        "keeps a sealed file, or a shard of one, until it was fetched or its time is over",
+        "its size, when it came and how often it went; not its content, name, or whose it is",
+        dropbox.upload,
+    ),
+)
