@@ -38,6 +38,7 @@ from bento.client.route import UnixRoute
 from bento.sandbox.layers import UNPRIVILEGED
 from bento.tor.exit_policy import ExitPolicy
 
+DIRECT = Egress(via="direct", test_web="127.80.0.0/16")
 EXIT_POLICY = "accept 127.80.0.0/16:*\nreject *:*\nreject6 *:*"
 
 
@@ -93,7 +94,15 @@ class LocalBox:
 
 
 @contextlib.asynccontextmanager
-async def local_box(admission=None, *, attester="none", tor=None, without=UNPRIVILEGED, **capacity):
+async def local_box(
+    admission=None,
+    *,
+    attester="none",
+    egress=DIRECT,
+    tor=None,
+    without=UNPRIVILEGED,
+    **capacity,
+):
     """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
     # Short: a unix socket's path has at most 107 bytes.
@@ -106,7 +115,7 @@ async def local_box(admission=None, *, attester="none", tor=None, without=UNPRIV
             run=run,
             tor=Tor("unix:/nowhere", **(tor or {})),
             entrance=Entrance(circuit=CircuitEntrance()),
-            egress=Egress(via="direct", test_web="127.80.0.0/16"),
+            egress=egress,
             capacity=Capacity(**capacity),
             conclave=Conclave(attester=attester),
             without=without,

@@ -165,6 +165,31 @@ async def test_streams_through_tor_need_their_permission_and_say_so(box):
     await instance.shutdown()
 
 
+async def test_a_flood_of_control_connections_waits_in_its_own_queue(box):
+    source = function(
+        """
+        import socket, time
+        def main(api):
+            began, answered = time.monotonic(), 0
+            while time.monotonic() - began < 1.5:
+                sock = socket.create_connection(("127.0.0.1", 9051), 5)
+                sock.settimeout(0.2)
+                try:
+                    sock.sendall(b"QUIT\\r\\n")
+                    answered += sock.recv(100) is not None
+                except OSError:
+                    pass
+                sock.close()
+            api.send(f"{answered} {time.monotonic() - began}")
+        """,
+        'tor = ["events"]',
+    )
+    instance, session = await box.box.run(source)
+    answered, seconds = map(float, (await session.read()).split())
+    assert 1 <= answered <= 20 + 2 * seconds + 16
+    await instance.shutdown()
+
+
 async def test_a_function_without_a_tor_line_has_no_way_to_tor(box):
     source = function(
         """

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import textwrap
+from pathlib import Path
 
 import pytest
 from tests.e2e.web import web_site
+from tests.local_box import local_box
 
+from bento.box.beside import RelayFacts
+from bento.box.config import Egress
 from bento.client.network import Network, TorEndpoints
 from bento.errors import FunctionError, PolicyError, TorError
 from bento.tor.controller import Controller
+from bento.tor.exit_policy import ExitPolicy
 from bento.tor.socks import open_stream
 
 pytestmark = pytest.mark.network
@@ -148,6 +153,45 @@ async def test_onion_services_lead_into_the_function_and_end_with_it(network, us
     for address in (plain, own):
         with pytest.raises(TorError):
             await open_stream(status.socks, address, 81 if address == own else 80)
+
+
+async def test_the_example_of_a_web_site_is_one(network, user):
+    upload = (Path(__file__).parents[2] / "examples" / "onion_site.py").read_bytes()
+    status = await network.status()
+    async with await user.box("box1") as box:
+        instance, session = await box.run(upload, "Good day.")
+        async for piece in session:
+            address = piece.decode().strip().removeprefix("http://").rstrip("/")
+            break
+        reader, writer = await open_stream(status.socks, address, 80)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\nGood day.")
+        writer.close()
+        await instance.shutdown()
+
+
+async def test_a_box_that_is_no_exit_sends_what_functions_ask_for_through_tor(network):
+    tor = {
+        "functions_control": f"unix:{network.run}/box2-functions.control",
+        "functions_socks": f"unix:{network.run}/box2-functions.socks",
+    }
+    source = function(
+        """
+        import urllib.request
+        def main(api, url: str):
+            return urllib.request.urlopen(url).read()
+        """,
+        'egress = ["127.80.0.0/16:*"]',
+    )
+    egress = Egress(via="tor", test_web="127.80.0.0/16")
+    with web_site({"/": b"the page"}) as (site, visits):
+        async with local_box(tor=tor, egress=egress) as local:
+            # Nothing may leave the box itself: what arrives went through Tor.
+            local.guard.update(RelayFacts(ExitPolicy.parse("reject *:*"), frozenset()))
+            instance, session = await local.box.run(source, site)
+            assert await session.read() == b"the page"
+            await instance.shutdown()
+    assert len(visits) == 1
 
 
 LOOKS = """

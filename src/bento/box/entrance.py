@@ -66,7 +66,7 @@ class Entrance:
         name = self._listener.getsockname()
         self._listener.close()
         if isinstance(name, str):
-            Path(name).unlink()
+            Path(name).unlink(missing_ok=True)
 
     def _accept(self) -> None:
         for _ in range(_BATCH):
@@ -77,13 +77,22 @@ class Entrance:
             except ConnectionError:
                 continue
             except OSError:  # out of descriptors or memory: leave the rest in the backlog a while
-                self._loop.remove_reader(self._listener)
-                self._paused = self._loop.call_later(_PAUSE, self._resume)
+                self.pause(_PAUSE)
                 return
             client.setblocking(False)
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._enter(client)
+            if self._paused is not None:
+                return
+
+    def pause(self, seconds: float) -> None:
+        """Accepts nothing for so long; who comes meanwhile waits in the backlog."""
+        self._loop.remove_reader(self._listener)
+        if self._paused is not None:
+            self._paused.cancel()
+        self._paused = self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
+        self._paused = None
         self._loop.add_reader(self._listener, self._accept)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bento.box.entrance import Entrance
 from bento.box.onion_doors import OnionDoors
 from bento.egress import NoRoute, TorRoute
+from bento.egress.meters import TokenBucket
 from bento.errors import TorError
 from bento.firewall import RECORD, Settings, Usage, tor_username
 from bento.protocol import control
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _SOCKS_INSIDE = "127.0.0.1:9050"  # guest/tor.py opens it
 _MOST_CONNECTIONS = 8  # one is served; the others are being told so
+_PER_SECOND, _BURST = 2, 20  # connections that are looked at: one is all a function needs
 
 
 class TorWay:
@@ -61,6 +63,7 @@ class TorWay:
         )
         self.streams = egress.sibling(policy, self._route(key, grants.in_force))
         self._control: Entrance | None = None
+        self._arrivals = TokenBucket(_PER_SECOND, _BURST)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -88,6 +91,9 @@ class TorWay:
         return NoRoute('streams through tor need the manifest line tor = ["streams"]')
 
     def _enter(self, guest: socket.socket) -> None:
+        self._arrivals.spend(1)
+        if (wait := self._arrivals.seconds_until(1)) and self._control is not None:
+            self._control.pause(wait)
         if len(self._tasks) >= _MOST_CONNECTIONS:
             guest.close()
             return

@@ -68,6 +68,8 @@ def _print(report: BoxReport) -> None:
         f"a new one costs {effort(report.greeting.price)}"
     )
     print(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
+    if policy.tor:
+        print(f"    of tor: {', '.join(policy.tor)}")
     print(
         f"    each at most {show_size(policy.memory)} memory, {policy.cpu:g} cores, "
         f"{show_size(policy.disk)} disk, {policy.lifetime // 3600} h"
