@@ -18,7 +18,7 @@ from bento.protocol.manifest import Manifest, manifest_text
 class LocalSession:
     """stdin is the input, stdout the answer, stderr the log."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 

@@ -26,8 +26,10 @@ class AsyncApi:
     def data(self) -> Path:
         return self._api.data
 
-    async def send(self, data: bytes | bytearray | memoryview | str) -> None:
-        await asyncio.to_thread(self._api.send, data)
+    async def send(
+        self, data: bytes | bytearray | memoryview | str, timeout: float | None = None
+    ) -> None:
+        await asyncio.to_thread(self._api.send, data, timeout)
 
     async def recv(self, size: int | None = None, timeout: float | None = None) -> bytes:
         return await asyncio.to_thread(self._api.recv, size, timeout)

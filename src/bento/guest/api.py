@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     class Session(Protocol):
         """One invocation, in the sandbox (guest.session) or on the author's own machine."""
 
-        def write(self, data: bytes) -> None: ...
+        def write(self, data: bytes, timeout: float | None = None) -> None: ...
         def read(self, size: int | None, timeout: float | None) -> bytes: ...
         def poll(self, timeout: float | None) -> bool: ...
         def log(self, line: str) -> None: ...
@@ -50,10 +50,14 @@ class Api:
         self.expires = expires
         """When the instance ends at the latest, in seconds since 1970."""
 
-    def send(self, data: bytes | bytearray | memoryview | str) -> None:
+    def send(
+        self, data: bytes | bytearray | memoryview | str, timeout: float | None = None
+    ) -> None:
         """Sends bytes (text as UTF-8) to the client. Waits while the spool is full, so a fast
-        function never runs ahead of its reader by more than the spool."""
-        self._session.write(data.encode() if isinstance(data, str) else bytes(data))
+        function never runs ahead of its reader by more than the spool.
+
+        Raises TimeoutError when nothing of it was fetched for `timeout` seconds."""
+        self._session.write(data.encode() if isinstance(data, str) else bytes(data), timeout)
 
     def recv(self, size: int | None = None, timeout: float | None = None) -> bytes:
         """The next bytes from the client, at most `size`; b"" when the client closed its input.

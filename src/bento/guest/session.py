@@ -58,12 +58,14 @@ class Session:
 
     # -- the function's threads ------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Appends to the answer; waits while the spool is full and nobody fetches it."""
+    def write(self, data: bytes, timeout: float | None = None) -> None:
+        """Appends to the answer; waits while the spool is full and nobody fetches it. TimeoutError when
+        nobody did for `timeout` seconds."""
         view = memoryview(data).cast("B")
         at = 0
         while at < len(view):
-            wait_until(self._writable, lambda: self._outgoing.space > 0, None)
+            if not wait_until(self._writable, lambda: self._outgoing.space > 0, timeout):
+                raise TimeoutError("the answer is not fetched")
             with self._lock:
                 piece = bytes(view[at : at + min(limits.CHUNK, self._outgoing.space)])
                 self._outgoing.write(piece)

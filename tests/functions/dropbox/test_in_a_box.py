@@ -223,6 +223,31 @@ async def test_a_file_that_was_put_can_be_neither_replaced_nor_prolonged(local, 
     assert stored(local).read_bytes() == kept
 
 
+async def test_gets_that_were_left_make_room_for_others(local, tmp_path, monkeypatch):
+    source = transfer.upload().replace(b"IDLE_SECONDS = 120", b"IDLE_SECONDS = 1")
+    monkeypatch.setattr(transfer, "upload", lambda: source)
+    path = tmp_path / "large"
+    path.write_bytes(bytes(3 * MIB))  # more than a spool: whoever leaves is noticed while sending
+    ticket = await put(local, path)
+    instance = local.box.instance(ticket)
+    left = [await instance.invoke("get", name=b"", offset=0) for _ in range(8)]
+    for session in left:
+        await session.started()
+    ninth = await instance.invoke("get", name=b"", offset=0)
+    with pytest.raises(FunctionError, match="8 gets are under way"):
+        await ninth.read()
+    for session in left:
+        await session.detach()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await get(local, ticket, tmp_path / "copy")
+                break
+            except FunctionError:
+                await asyncio.sleep(0.2)
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+
+
 async def test_get_before_the_put_is_done_says_so(local):
     instance = await transfer.install(local.box, 1000, Rules())
     with pytest.raises(FunctionError, match="not here yet"):
@@ -260,7 +285,9 @@ async def test_a_box_that_gives_something_else_is_found_out(
     source = transfer.upload().decode()
     monkeypatch.setattr(transfer, "STALL_SECONDS", 1.0)
     monkeypatch.setattr(
-        transfer, "upload", lambda: source.replace("api.send(piece)", lying).encode()
+        transfer,
+        "upload",
+        lambda: source.replace("api.send(piece, timeout=IDLE_SECONDS)", lying).encode(),
     )
     ticket = await put(local, file)
     with pytest.raises((RemoteProtocolError, BoxError), match=error):

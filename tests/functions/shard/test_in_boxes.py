@@ -103,7 +103,11 @@ def one_box_runs(monkeypatch, boxes, number, lie):
 
     async def install(box, size, rules):
         cheats = int(box.name.fingerprint, 16) == number
-        source = honest().decode().replace("api.send(piece)", lie) if cheats else honest().decode()
+        source = (
+            honest().decode().replace("api.send(piece, timeout=IDLE_SECONDS)", lie)
+            if cheats
+            else honest().decode()
+        )
         monkeypatch.setattr(transfer, "upload", source.encode)
         return await real(box, size, rules)
 

@@ -1,7 +1,8 @@
 # /// bento
-# memory = "80 MiB"
+# memory = "112 MiB"
 # disk = "16 MiB"
 # lifetime = "1d"
+# spool = "1 MiB"
 # ///
 """Dropbox, the part that runs on a box: keeps one file until it was fetched often enough.
 
@@ -30,13 +31,14 @@ PIECE = 256 * 1024
 """Bytes read from the file at once."""
 
 AT_ONCE = 8
-"""Gets at the same time: each may hold a whole spool (4 MiB) of the 64 MiB beside the file."""
+"""Gets at the same time: each has a thread and a buffer of its own."""
 
 MAX_GETS = 10_000
 """Counted gets at most: each is remembered."""
 
-IDLE_SECONDS = 600
-"""How long a put waits for more input, and a get for the word that all of it arrived."""
+IDLE_SECONDS = 120
+"""How long a put waits for more input, and a get for somebody to fetch what it sent or to say that all of
+it arrived. A client that was killed can resume at once, and no later than this makes room for others."""
 
 CONFIRMED = b"\x01"
 
@@ -73,7 +75,7 @@ def get(api: Api, name: bytes = b"", offset: int = 0, size: int = 0) -> None:
             left = size or drop.size
             while piece := file.read(min(left, PIECE)):
                 drop.spend(fetch, len(piece))
-                api.send(piece)
+                api.send(piece, timeout=IDLE_SECONDS)
                 left -= len(piece)
         if not size:
             fetch.confirmed |= api.recv(1, timeout=IDLE_SECONDS) == CONFIRMED

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from bento.client.session import Session
 
 MIB = 1 << 20
-_MEMORY = 64 * MIB
-"""What the function needs beside the file: the interpreter, and spools of several gets at once."""
+_MEMORY = 96 * MIB
+"""What the function needs beside the file: the interpreter, and a spool (1 MiB) of as many sessions as
+an instance keeps, were all left by their clients."""
 
 _ROUND = (
     4 * MIB

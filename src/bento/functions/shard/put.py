@@ -150,7 +150,9 @@ class Storing:
     async def _feed(self, lanes: dict[int, Lane]) -> None:
         """Codes each stripe once and gives every lane its fragment."""
         stripes = in_stripes(self.stripes())
-        while stripe := await asyncio.to_thread(next, stripes, b""):
+        while not all(lane.closed for lane in lanes.values()):
+            if not (stripe := await asyncio.to_thread(next, stripes, b"")):
+                break
             fragments = await asyncio.to_thread(self.plan.coder.encode, stripe)
             for number, lane in lanes.items():
                 await lane.put(fragments[number])
@@ -186,10 +188,10 @@ class Lane:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE)
-        self._closed = False
+        self.closed = False
 
     async def put(self, fragment: bytes) -> None:
-        if not self._closed:
+        if not self.closed:
             await self._queue.put(fragment)
 
     async def pieces(self, head: bytes) -> AsyncGenerator[bytes, None]:
@@ -198,7 +200,7 @@ class Lane:
             yield fragment
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
         while not self._queue.empty():
             self._queue.get_nowait()
 
