@@ -6,6 +6,10 @@ import pytest
 from tests.e2e.command import bento
 from tests.e2e.web import web_site
 
+from bento.protocol.capability import Capability
+from bento.protocol.caveats import AtBox
+from bento.protocol.ticket import Ticket
+
 pytestmark = pytest.mark.network
 
 ECHO = """
@@ -97,6 +101,21 @@ def test_a_narrowed_ticket_does_what_it_says_and_no_more(network, echo):
     assert "go on with a session" in bento("ticket", session).err
     assert bento("attach", session, stdin=b"later").out == b"later"
     assert bento("shutdown", installed["shutdown"]).status == 0
+
+
+def test_a_ticket_typed_wrong_of_a_wrong_box_and_of_none_are_told_apart(network):
+    """Three errors, three sentences; only the last two have asked the network."""
+    fingerprint = json.loads(bento("boxes", "--json").out.splitlines()[0])["fingerprint"]
+    token = Capability.mint(bytes(32), bytes(16), AtBox(b"k" * 32))
+    another_key = Ticket(bytes.fromhex(fingerprint), token).encode()
+    for ticket, status, said in (
+        (another_key[:-1], 2, "the ticket is incomplete or was altered"),
+        (another_key, 12, "has another key than the ticket names"),
+        (Ticket(b"b" * 20, token).encode(), 12, f"relay {'62' * 20} is not in the network now"),
+    ):
+        done = bento("invoke", ticket)
+        assert (done.status, said in done.err) == (status, True), done.err
+        assert "hint: " in done.err
 
 
 def test_a_functions_traceback_comes_to_its_owner(network, tmp_path):

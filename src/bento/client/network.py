@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _MAX_AGE = (
     3600.0  # seconds: the age at which a list of boxes is read again; a consensus' own lifetime
 )
+_FINGERPRINT = re.compile("[0-9A-Fa-f]{40}")
 _INQUIRIES = 8  # boxes asked for their policies at once
 
 
@@ -124,8 +126,7 @@ class Network:
         if found is None:
             found = _choose(await self.boxes(refresh=True), name)
         if found is None:
-            what = f"a box called {name!r}" if name else "any box"
-            raise BoxError(f"no relay announces {what}", "bento boxes lists those there are")
+            raise _missing(name)
         return await self._enter(found, entrance, shared=shared)
 
     async def box_of(self, fingerprint: bytes) -> Box:
@@ -148,6 +149,19 @@ class Network:
             circuit = await self._circuits.build(entry.fingerprint)
             return CircuitRoute(circuit, announced.circuit_host(entry.address), announced.port)
         raise BoxError(f"the box has no {entrance} entrance", "use the other entrance")
+
+
+def _missing(name: str | None) -> BoxError:
+    if name is None:
+        return BoxError("no relay announces any box", "bento boxes lists those there are")
+    if _FINGERPRINT.fullmatch(name):
+        return BoxError(
+            f"the box of relay {name.upper()} is not in the network now",
+            "it may be down, or a ticket be of another network; bento boxes lists those there are",
+        )
+    return BoxError(
+        f"no relay announces a box called {name!r}", "bento boxes lists those there are"
+    )
 
 
 def _choose(entries: list[RelayEntry], name: str | None) -> RelayEntry | None:
