@@ -19,7 +19,8 @@ from bento import safelog
 
 _PAUSE = 2.0  # seconds between two looks at the processes
 _LOGS = ("*.log", "*.log.*", "log", "stdout*", "stderr*")
-_USER = b"bento.cli.main"  # what a user types stands in the process list of their own machine
+# What a user types stands in the process list of their own machine.
+_USER = (b"bento.cli.main\0", b"/bento\0")
 _DISTINCT = 8  # different bytes a secret has at least: "tttt…" is some test's stand-in
 
 
@@ -90,7 +91,7 @@ class Canaries:
                     text = Path(f"/proc/{pid}/{part}").read_bytes()
                 except OSError:  # it has ended
                     continue
-                if part == "cmdline" and _USER in text:
+                if part == "cmdline" and any(command in text for command in _USER):
                     break
                 self._traces[text] = f"the {part} of a process ({text[:60]!r}…)"
         for name in self._names():

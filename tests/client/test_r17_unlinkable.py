@@ -148,7 +148,7 @@ async def test_r17_full_count_a_linker_with_the_boxs_whole_view_guesses():
 @pytest.mark.campaign
 @pytest.mark.parametrize("client", [Signing(), Unpadded(), Slow()], ids=lambda c: type(c).__name__)
 async def test_r17_full_count_each_linkable_client_is_caught(client):
-    seen, _ = await views_of(client, 200, 18)
+    seen, _ = await views_of(client, 100, 18)
     low, found, high = judge(seen, others=10)
     print(f"\nR17: {type(client).__name__}: AUC {found:.3f} [{low:.3f}, {high:.3f}]")
     assert low > 0.8
