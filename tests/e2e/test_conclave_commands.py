@@ -51,6 +51,17 @@ def test_an_installed_conclave_is_used_narrowed_and_left_by_its_ticket(network, 
     assert bento("shutdown", installed["shutdown"]).status == 0
 
 
+def test_a_file_waits_in_a_conclave_by_the_same_flag(network, tmp_path):
+    file, emulated = tmp_path / "letter", "--allow-emulated"
+    file.write_bytes(b"a letter " * 50_000)
+    put = bento("put", "--conclave", emulated, "--gets", "1", "--json", file)
+    assert "EMULATED" in put.err
+    ticket = put.json["ticket"]
+    assert bento("get", ticket).status == 15, "the default policy refuses"
+    got = bento("get", emulated, ticket)
+    assert (got.status, got.out) == (0, file.read_bytes()), got.err
+
+
 def test_a_page_is_fetched_in_a_conclave_by_the_same_flag(network):
     page = {"/": b"<title>hidden</title>"}
     with web_site(page) as (site, visits):

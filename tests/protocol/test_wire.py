@@ -12,7 +12,8 @@ DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
     door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused, door.Busy, padding.Pad,
 )  # fmt: skip
-ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, control.Start)
+CONTROL = (control.Start, control.Bound, control.Measure, control.Measured)
+ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, *CONTROL)
 
 EXAMPLES = [
     door.Hello((1, 7)),
@@ -44,6 +45,9 @@ EXAMPLES = [
     session.Bye(),
     session.Failed("box", "detail", "hint", ""),
     control.Start(bytes(32), 1, 2, 3, 4, 5, 6, True),
+    control.Bound(b"k" * 32, b"t" * 32),
+    control.Measure(7, bytes(64)),
+    control.Measured(7, b"evidence"),
 ]
 
 

@@ -53,6 +53,12 @@ def trust_of(args: argparse.Namespace, line: Ticket | SessionTicket) -> Trust | 
     return None
 
 
+def refuse(args: argparse.Namespace, why: str) -> None:
+    """Raises UsageError if a conclave was asked for where there can be none."""
+    if getattr(args, "conclave", False) or args.trust or args.allow_emulated:
+        raise UsageError(why, "leave --conclave, --trust and --allow-emulated out")
+
+
 def given_trust(args: argparse.Namespace) -> Trust:
     """The trust that --trust and --allow-emulated describe."""
     from bento import face

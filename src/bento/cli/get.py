@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bento.cli import conclave
 from bento.cli.output import emit, say, summary
 from bento.cli.progress import Bar
 from bento.errors import UsageError
@@ -35,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of a shard ticket: fetch from these boxes only, the first ones first",
     )
     parser.add_argument("--status", action="store_true", help="only say what is left of it")
+    conclave.trust_arguments(parser)
     parser.add_argument("--entrance", choices=("circuit", "onion"), help="how to reach the box")
 
 
@@ -61,6 +63,7 @@ async def _get_shards(
 ) -> tuple[Content, dict[str, Any]]:
     from bento.cli import shards
 
+    conclave.refuse(args, "shards are not kept in conclaves")
     if args.status:
         raise UsageError("a shard ticket has no status", "bento shard repair checks every shard")
     into = args.output.absolute() if args.output else Path.cwd()
@@ -76,7 +79,8 @@ async def _get(args: argparse.Namespace, ticket: Ticket) -> tuple[Content, dict[
     get = Get(ticket, str(args.output.absolute() if args.output else Path.cwd()))
     async with connect(ticket.box.hex(), entrance=args.entrance, progress=progress) as box:
         with Bar("get", quiet=args.json) as bar:
-            content = await get.run(box, lambda found: _open(args, found), bar.show)
+            trust = conclave.trust_of(args, ticket)
+            content = await get.run(box, lambda found: _open(args, found), bar.show, trust)
         return content, {"box": box.name.nickname}
 
 
@@ -108,7 +112,7 @@ async def _status(args: argparse.Namespace, ticket: Ticket) -> None:
     from bento.functions.dropbox.transfer import status
 
     async with connect(ticket.box.hex(), entrance=args.entrance) as box:
-        said = await status(box.instance(ticket))
+        said = await status(box.instance(ticket, trust=conclave.trust_of(args, ticket)))
     if args.json:
         emit(**said)
         return

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bento.cli import shards
+from bento.cli import conclave, shards
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
 from bento.cli.progress import Bar
@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what no two boxes of a file's shards may share (default: %(default)s; or none)",
     )
     place_arguments(parser)
+    conclave.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_shards(args: argparse.Namespace) -> None:
     from bento.errors import UsageError
 
+    conclave.refuse(args, "shards are not kept in conclaves")
     for option, given in (
         ("--gets", args.gets),
         ("--max-bytes", args.max_bytes),
@@ -107,7 +109,7 @@ async def _put(args: argparse.Namespace, put: Put) -> tuple[Ticket, str, int]:
             say("going on where an earlier put of this file stopped")
     async with connect(**where) as box:
         with Bar("put", quiet=args.json) as bar:
-            ticket = await put.run(box, bar.show)
+            ticket = await put.run(box, bar.show, conclave.trust(args))
         assert put.instance is not None
         disk = (await status(put.instance)).get("disk", 0)
         return ticket, box.name.nickname, disk if isinstance(disk, int) else 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from bento.client.box import Box, Instance
+    from bento.client.conclave import Trust
 
     from .sink import OpenSink
     from .transfer import Rules
@@ -83,10 +84,14 @@ class Put:
         """The fingerprint of the box that has a part of it already."""
         return Ticket.parse(self._notes["ticket"]).box.hex() if self._notes else None
 
-    async def run(self, box: Box, progress: Progress | None = None) -> Ticket:
-        """The ticket, once the box has proved by its hash that it stored the whole file."""
+    async def run(
+        self, box: Box, progress: Progress | None = None, trust: Trust | None = None
+    ) -> Ticket:
+        """The ticket, once the box has proved by its hash that it stored the whole file.
+
+        With `trust` the file waits in a conclave."""
         size = self.content.sealed_size
-        instance = await self._resumed(box) or await self._begun(box)
+        instance = await self._resumed(box, trust) or await self._begun(box, trust)
         key = derive_key(bytes.fromhex(self._notes["secret"]), self.content)
         blocks = seal(key, self.content, read(self._path))
         tell = (lambda done: progress(done, size)) if progress else None
@@ -98,11 +103,11 @@ class Put:
         """The ticket was handed over: nothing of the transfer is kept here."""
         self._unfinished.forget()
 
-    async def _resumed(self, box: Box) -> Instance | None:
+    async def _resumed(self, box: Box, trust: Trust | None) -> Instance | None:
         if not self._notes:
             return None
         ticket = Ticket.parse(self._notes["ticket"])
-        instance = box.instance(ticket, recall(ticket))
+        instance = box.instance(ticket, recall(ticket), trust)
         instance.shutdown_ticket = ShutdownTicket.parse(self._notes["shutdown"])
         instance.expires = int(self._notes["expires"])
         try:
@@ -111,8 +116,8 @@ class Put:
             return None  # it has ended meanwhile
         return instance
 
-    async def _begun(self, box: Box) -> Instance:
-        instance = await transfer.install(box, self.content.sealed_size, self._rules)
+    async def _begun(self, box: Box, trust: Trust | None) -> Instance:
+        instance = await transfer.install(box, self.content.sealed_size, self._rules, trust)
         remember(instance)
         assert instance.shutdown_ticket is not None
         self._notes = {
@@ -137,8 +142,16 @@ class Get:
         self._ticket = ticket
         self._unfinished = Unfinished("get", f"{ticket.encode()} {into}")
 
-    async def run(self, box: Box, open_sink: OpenSink, progress: Progress | None = None) -> Content:
+    async def run(
+        self,
+        box: Box,
+        open_sink: OpenSink,
+        progress: Progress | None = None,
+        trust: Trust | None = None,
+    ) -> Content:
         """Fetches, checks and keeps the file; the box hears of it only once it is safe here.
+
+        `trust` is asked if the file waits in a conclave.
 
         Raises RemoteProtocolError when the box gave something else than its sender sealed."""
         notes = self._unfinished.read()
@@ -152,7 +165,7 @@ class Get:
             self._unfinished.write(name=name.hex())
         receiver = Receiver(self._ticket.decryption, open_sink, learned, progress)
         offset = await asyncio.to_thread(receiver.begin, known)
-        instance = box.instance(self._ticket, recall(self._ticket))
+        instance = box.instance(self._ticket, recall(self._ticket), trust)
         try:
             await transfer.load(instance, name, offset, receiver.take)
         finally:

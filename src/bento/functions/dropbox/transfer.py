@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable
 
     from bento.client.box import Box, Instance
+    from bento.client.conclave import Trust
     from bento.client.session import Session
 
 MIB = 1 << 20
@@ -51,14 +52,16 @@ def upload() -> bytes:
     return (resources.files(__package__) / "guest.py").read_bytes()
 
 
-async def install(box: Box, size: int, rules: Rules) -> Instance:
-    """A dropbox with room for `size` bytes. Raises PolicyError when this box cannot give so much."""
+async def install(box: Box, size: int, rules: Rules, trust: Trust | None = None) -> Instance:
+    """A dropbox with room for `size` bytes, in a conclave with `trust`.
+
+    Raises PolicyError when this box cannot give so much."""
     function = upload()
     disk = -(-size // _ROUND) * _ROUND + _ROUND
     terms = amended(
         manifest_text(function), disk=disk, memory=disk + _MEMORY, lifetime=rules.seconds
     )
-    return await box.install(function, manifest=terms)
+    return await box.install(function, trust, manifest=terms)
 
 
 async def store(
