@@ -83,6 +83,8 @@ async def test_a_function_is_sent_and_answered():
         stream.write(b"function")
         assert await stream.read() == b"FUNCTION"
         stream.close()
+        stream.close()
+        stream.write(b"too late")
         await stream.wait_closed()
     assert received == [b"function"]
 

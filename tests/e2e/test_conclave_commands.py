@@ -55,6 +55,7 @@ def test_a_file_waits_in_a_conclave_by_the_same_flag(network, tmp_path):
     file, emulated = tmp_path / "letter", "--allow-emulated"
     file.write_bytes(b"a letter " * 50_000)
     put = bento("put", "--conclave", emulated, "--gets", "1", "--json", file)
+    assert put.status == 0, put.err
     assert "EMULATED" in put.err
     ticket = put.json["ticket"]
     assert bento("get", ticket).status == 15, "the default policy refuses"

@@ -40,6 +40,7 @@ class AttestedStream:
     def __init__(self, reader: Reader, writer: Writer, channel: ClientChannel) -> None:
         self._reader, self._writer, self._channel = reader, writer, channel
         self._received = bytearray()
+        self._ended = False
 
     @classmethod
     async def open(
@@ -87,8 +88,8 @@ class AttestedStream:
     def write(self, data: bytes) -> None:
         """Encrypt and queue; `drain` waits until the connection has room.
 
-        After the guest's end nothing is sent any more, as on a socket whose peer has gone."""
-        if not self._channel.closed:
+        After either end nothing is sent any more, as on a closed socket."""
+        if not (self._ended or self._channel.closed):
             self._channel.send(data)
             self._flush()
 
@@ -97,10 +98,12 @@ class AttestedStream:
         await self._writer.drain()
 
     def close(self) -> None:
-        """Announce the end and close the connection once all is written."""
-        self._channel.finish()
-        self._flush()
-        self._writer.close()
+        """Announce the end and close the connection once all is written. Idempotent."""
+        if not self._ended:
+            self._ended = True
+            self._channel.finish()
+            self._flush()
+            self._writer.close()
 
     async def wait_closed(self) -> None:
         await self._writer.wait_closed()

@@ -122,7 +122,7 @@ class Drop:
                         f"this dropbox holds {api.limits.disk} bytes and counts to {MAX_GETS}",
                     )
                 self.path = api.data / "file"
-                self.path.touch(0o600)
+                self.path.write_bytes(b"")
                 self.begun = True
                 self.size, self.gets, self.max_bytes = size, gets, max_bytes
             elif size != self.size:
