@@ -96,6 +96,15 @@ def test_a_box_that_alters_swaps_cuts_or_prolongs_is_noticed():
     assert not opener.whole
 
 
+def test_the_last_block_is_marked_and_no_other():
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    key, content, blocks = sealed(bytes(2 * BLOCK))
+    for number, block in enumerate(blocks):
+        mark = bytes([number == content.blocks])
+        ChaCha20Poly1305(key).decrypt(number.to_bytes(11, "big") + mark, block, None)
+
+
 def test_blocks_of_two_files_do_not_mix():
     first_key, _, first = sealed(b"a" * 2 * BLOCK)
     second_key, _, second = sealed(b"b" * 2 * BLOCK)
