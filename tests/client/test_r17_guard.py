@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bento.client.box import _frames
-from bento.functions.browser import client as browser
-from bento.functions.dropbox import transfer as dropbox
+from bento.functions.catalogue import CATALOGUE
 from bento.protocol import limits
 from bento.protocol.door import ClientDoor, Create
 from bento.protocol.manifest import manifest_text
@@ -18,7 +17,7 @@ from bento.protocol.values import encode_values
 from bento.protocol.wire import encode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHIPPED = {"browser": browser.build_upload(), "dropbox": dropbox.upload()} | {
+SHIPPED = {each.name: each.upload() for each in CATALOGUE} | {
     path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.py"))
 }
 CALLS = {
