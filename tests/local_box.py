@@ -17,6 +17,7 @@ from bento.box.config import (
     Config,
     Egress,
     Entrance,
+    Jail,
     Tor,
 )
 from bento.box.door import Door
@@ -101,6 +102,7 @@ async def local_box(
     egress=DIRECT,
     tor=None,
     without=UNPRIVILEGED,
+    runtime="bubblewrap",
     **capacity,
 ):
     """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries."""
@@ -117,6 +119,7 @@ async def local_box(
             entrance=Entrance(circuit=CircuitEntrance()),
             egress=egress,
             capacity=Capacity(**capacity),
+            sandbox=Jail(runtime=runtime),
             conclave=Conclave(attester=attester),
             without=without,
             admission=admission or Admission(),

@@ -35,6 +35,8 @@ def test_the_smallest_file_is_enough_and_gives_functions_no_network(tmp_path):
         (GOOD + "[capacity]\nmemory = 'lots'\n", "size"),
         (GOOD + "[capacity]\ninstances = 'five'\n", "instances"),
         (GOOD + "[egress]\nvia = 'carrier pigeon'\n", "via"),
+        (GOOD + "[sandbox]\nruntime = 'podman'\n", "podman"),
+        (GOOD + "[sandbox]\nruntime = 'crun'\n", "no image browser"),
         (GOOD + "functions_control = 'unix:/run/f'\n", "functions_socks"),
         (GOOD + "functions_socks = 'unix:/run/f'\nallow = ['events']\n", "functions_control"),
         (GOOD + "allow = ['everything']\n", "everything"),

@@ -181,7 +181,9 @@ async def _feed(session: Any) -> None:
 async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
     """A box of `runtime`, its neighbour at work."""
     async with contextlib.AsyncExitStack() as stack:
-        local = await stack.enter_async_context(local_box(pool=2, instances=8, cpu=1.0))
+        local = await stack.enter_async_context(
+            local_box(runtime=runtime, pool=2, instances=8, cpu=1.0)
+        )
         local.guard._resolver = Resolver()
         found = Arena(local, runtime)
         instance, session = await local.box.run(NEIGHBOUR)
@@ -192,7 +194,8 @@ async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
         (neighbour,) = local.instances
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
-        unix.bind(f"\0bento-arena-{os.getpid()}")
+        hidden = f"bento-arena-{os.urandom(8).hex()}"
+        unix.bind("\0" + hidden)
         unix.listen()
         canary = local.config.state / "canary"
         canary.write_text("nobody may read this")
@@ -202,7 +205,7 @@ async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
             "neighbour": neighbour.sandbox.pid,
             "neighbours_port": port,
             "port": tcp.getsockname()[1],
-            "abstract": f"bento-arena-{os.getpid()}",
+            "abstract": hidden,
             "state": str(local.config.state),
             "run": str(local.config.run),
             "canary": str(canary),

@@ -159,7 +159,7 @@ ATTACKS = (
     Attack(
         "a control group's release agent",
         "no cgroupfs",
-        "ENOENT|EROFS|EACCES|EPERM",
+        "(ENOENT|EROFS|EACCES|EPERM)( ENOENT| EROFS| EACCES| EPERM)*",
         """
         def attack(api, facts):
             found = {attempt(open, f"{top}/{name}", "wb")
@@ -214,6 +214,7 @@ ATTACKS = (
                     found.append(attempt(os.execv, "/usr/bin/" + name, [name]))
             return " ".join(found) + f" uid {os.geteuid()}"
         """,
+        runtimes={"runsc": r"EPERM( EPERM)* uid 0", "runc": r"EPERM( EPERM)* uid 0"},
     ),
     Attack(
         "becoming root",
@@ -277,6 +278,7 @@ ATTACKS = (
         "seccomp (architecture)",
         "-31|-11",
         _machine_code(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"),  # mov eax, 20; int 0x80; ret
+        runtimes={"runsc": "-31|-11|0"},  # its own kernel answers
     ),
     Attack(
         "calls of x32 programs",
@@ -296,7 +298,7 @@ ATTACKS = (
     Attack(
         "typing into a terminal",
         "seccomp, no terminal",
-        "(EPERM|ENOTTY|ENXIO|ENOENT|EROFS)( EPERM| ENOTTY| ENXIO| ENOENT| EROFS)*",
+        "(EPERM|ENOTTY|ENXIO|ENOENT|EROFS|EIO)( EPERM| ENOTTY| ENXIO| ENOENT| EROFS| EIO)*",
         """
         def attack(api, facts):
             import fcntl

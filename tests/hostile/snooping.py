@@ -99,7 +99,8 @@ ATTACKS = (
         """
         def attack(api, facts):
             words = " ".join(sys.orig_argv)
-            told = [w for w in (facts["state"], facts["run"], "bentod", facts["host"]) if w in words]
+            told = [w for w in (facts["state"], facts["run"]) if w in words]
+            told += {"bentod", facts["host"]} & set(words.split())
             return told or "nothing of the machine"
         """,
     ),

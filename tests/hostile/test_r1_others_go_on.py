@@ -12,6 +12,7 @@ from tests.hostile.arena import Arena, arena
 from tests.hostile.attack import HELD
 from tests.hostile.catalogue import ATTACKS
 
+RUNTIMES = ("bubblewrap", "crun", "runsc")
 REST = 0.4  # seconds between two attacks
 ENDLESS = [a.name for a in ATTACKS.values() if a.heavy and a.expect == HELD]
 
@@ -49,8 +50,9 @@ async def test_neighbour_and_door_under_the_heaviest_attacks() -> None:
 
 
 @pytest.mark.campaign
-async def test_r1_everything() -> None:
-    async with arena() as found:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+async def test_r1_everything(runtime: str) -> None:
+    async with arena(runtime) as found:
         assert await measure(found, list(ATTACKS)) == []
         print(report(found, len(ATTACKS)))
         assert found.neighbours_share >= 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -181,6 +182,19 @@ def test_no_rule_is_written_twice(profile: str) -> None:
     assert len(set(rules)) == len(rules)
     unconditional = {rule.call for rule in rules if not rule.where}
     assert not [rule for rule in rules if rule.where and rule.call in unconditional]
+
+
+def test_no_rule_is_idle(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any one of them what it allows is refused: no other rule allows it as well."""
+    whole = PROFILES[profile]
+    for rule in whole.rules:
+        rest = tuple(other for other in whole.rules if other != rule)
+        monkeypatch.setitem(PROFILES, profile, replace(whole, rules=rest))
+        arguments = [0] * 6
+        for where in rule.where:
+            arguments[where.index] |= where.value
+        code = program.__wrapped__(profile, grouped=True)
+        assert verdict(code, number(rule.call), *arguments) != ALLOW, rule
 
 
 def test_a_call_with_an_unknown_name_is_an_error_not_a_hole() -> None:

@@ -19,7 +19,7 @@ from bento.conclave.attesters.survey import survey
 from bento.errors import BentoError, HostError, TorError
 from bento.guest import blob
 from bento.sandbox import check as check_layers
-from bento.sandbox import hierarchies
+from bento.sandbox import hierarchies, runtime_named
 from bento.tor.controller import Controller
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ async def check_up(path: Path) -> Report:
     except BentoError as error:
         findings.append(_found("configuration", str(path), False, str(error)))
     images = config.images if config else ("python",)
-    findings += await _sandbox(images, config.without if config else ())
+    runtime = config.sandbox.runtime if config else "bubblewrap"
+    findings += await _sandbox(images, config.without if config else (), runtime)
     expected = None
     if config is not None:
         findings += _folders(config)
@@ -102,13 +103,13 @@ async def check_up(path: Path) -> Report:
 # -- the jail ---------------------------------------------------------------------------------------
 
 
-async def _sandbox(images: Sequence[str], without: Sequence[str]) -> list[Finding]:
+async def _sandbox(images: Sequence[str], without: Sequence[str], runtime: str) -> list[Finding]:
     try:
         guest = blob.build()
     except HostError as error:
         return [_found("jail", "the guest's interpreter", False, str(error))]
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
-        layers = await check_layers(Path(folder), guest)
+        layers = await check_layers(Path(folder), guest, runtime_named(runtime))
     return [*_jail(layers, images, without), *_other_version()]
 
 

@@ -12,6 +12,7 @@ from bento.errors import PolicyError, UsageError
 from bento.firewall import Grants
 from bento.protocol.conclave import IMAGES as CONCLAVES
 from bento.protocol.manifest import read_size, read_time
+from bento.sandbox import runtime_named
 
 MIB = 1 << 20
 ATTESTERS = ("none", "emulated", "tsm", "tpm")
@@ -72,6 +73,12 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spool: str = "16 MiB"
 
 
+class Jail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What builds the sandboxes: "bubblewrap", "crun", "runc" or "runsc" (gVisor)."""
+
+    runtime: str = "bubblewrap"
+
+
 class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether functions may run in conclaves here, and who speaks for the platform.
 
@@ -118,6 +125,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entrance: Entrance
     egress: Egress = Egress()
     capacity: Capacity = Capacity()
+    sandbox: Jail = Jail()
     conclave: Conclave = Conclave()
     without: tuple[str, ...] = ()
     admission: Admission = Admission()
@@ -139,7 +147,7 @@ def load(path: Path) -> Config:
         _check(config)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, ValueError, PolicyError) as error:
+    except (msgspec.DecodeError, ValueError, PolicyError, UsageError) as error:
         raise UsageError(f"{path}: {error}", "see docs/operators.md for every entry") from None
     return config
 
@@ -164,6 +172,9 @@ def _check(config: Config) -> None:
     named = bool(config.tor.functions_socks), bool(config.tor.functions_control)
     if named == (False, True) or (config.tor.allow and named == (True, False)):
         raise ValueError("name both tor.functions_control and tor.functions_socks, or neither")
+    runtime = runtime_named(config.sandbox.runtime)
+    if missing := [name for name in config.images if name not in runtime.images]:
+        raise ValueError(f"the runtime {runtime.name} has no image {', '.join(missing)}")
     if config.entrance.circuit is None and config.entrance.onion is None:
         raise ValueError("a box needs an entrance: [entrance.circuit] or [entrance.onion]")
     if config.entrance.circuit is not None:

@@ -10,7 +10,7 @@ from bento.box.checkup import require
 from bento.errors import BoxError
 from bento.guest import blob
 from bento.protocol.conclave import is_conclave
-from bento.sandbox import Limits, Pool, image_named, layers
+from bento.sandbox import Limits, Pool, image_named, layers, runtime_named
 from bento.sandbox.pool import discard
 
 if TYPE_CHECKING:
@@ -23,12 +23,21 @@ _WAITING = "python-conclave"  # the only conclaves that are started ahead of tim
 
 
 def _pool(name: str, config: Config) -> Pool:
+    runtime = runtime_named(config.sandbox.runtime)
     if is_conclave(name):
         image = attester.image(name, config)
         size = config.conclave.pool if name == _WAITING else 0
-        return Pool(image, size, run_dir=config.run, guest_blob=blob.build(attester.guest()))
+        return Pool(
+            image,
+            size,
+            run_dir=config.run,
+            guest_blob=blob.build(attester.guest()),
+            runtime=runtime,
+        )
     size = config.capacity.pool
-    return Pool(image_named(name), size, run_dir=config.run, guest_blob=blob.build())
+    return Pool(
+        image_named(name), size, run_dir=config.run, guest_blob=blob.build(), runtime=runtime
+    )
 
 
 class Sandboxes:
@@ -39,6 +48,7 @@ class Sandboxes:
         self.enforcement = "rlimit"
         self._images = config.images
         self._without = config.without
+        self._runtime = runtime_named(config.sandbox.runtime)
 
     async def start(self) -> None:
         """Proves that a sandbox of each image starts here with every layer, and learns how limits
@@ -50,7 +60,7 @@ class Sandboxes:
             self.enforcement = "cgroup"
         try:
             found = [layer for sandbox in first for layer in layers.seen_on(sandbox)]
-            require([*layers.standing(), *found], self._images, self._without)
+            require([*layers.standing(self._runtime), *found], self._images, self._without)
         finally:
             await asyncio.gather(*map(discard, first))
         for pool in self._pools.values():

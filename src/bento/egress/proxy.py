@@ -169,7 +169,8 @@ class EgressProxy:
 
     def _begin(self, inner: socket.socket) -> None:
         inner.setblocking(False)
-        inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if inner.family != socket.AF_UNIX:  # as where a sandbox's connections are carried out
+            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self, inner)
         self._connections.add(connection)
         task = asyncio.get_running_loop().create_task(connection.run())

@@ -12,6 +12,7 @@ from bento.sandbox.images import IMAGES, Image, image_named
 from bento.sandbox.layers import Layer, check
 from bento.sandbox.limits import GIB, KIB, MIB, Limits
 from bento.sandbox.pool import Pool
+from bento.sandbox.runtimes import RUNTIMES, Runtime, runtime_named
 from bento.sandbox.sandbox import Record, Sandbox
 from bento.sandbox.spawn import spawn
 
@@ -20,15 +21,18 @@ __all__ = [
     "IMAGES",
     "KIB",
     "MIB",
+    "RUNTIMES",
     "Image",
     "Layer",
     "Limits",
     "Pool",
     "Record",
+    "Runtime",
     "Sandbox",
     "Usage",
     "adopt",
     "check",
     "image_named",
+    "runtime_named",
     "spawn",
 ]

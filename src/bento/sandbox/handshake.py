@@ -43,6 +43,11 @@ async def ready(control: socket.socket) -> socket.socket:
     return (await _answer(control, READY, 1))[0]
 
 
+async def carried_ready(control: socket.socket) -> None:
+    """The same of a guest whose listener stays inside (see `carrier`)."""
+    await _answer(control, READY, 0)
+
+
 async def listeners(path: Path, greeting: bytes, answer: bytes, count: int) -> list[socket.socket]:
     """`count` listeners, non-blocking, of the guest at `path`, which is to answer `greeting` with
     `answer`. Raises HostError if it has ended, is mute or answers with anything else."""

@@ -26,11 +26,13 @@ from typing import TypeVar
 
 from bento.errors import HostError, UsageError
 from bento.sandbox import cgroup, handshake, hierarchies, priority, uids
+from bento.sandbox.carrier import Carrier
 from bento.sandbox.descriptors import MemoryFile, Pipe
 from bento.sandbox.images import Image
 from bento.sandbox.launch import Inherited, launch
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process
+from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -44,9 +46,12 @@ _READY_WITHIN = 30.0  # the same for 10 ms
 class Jail:
     """Made by `build`; used up by `enter` or `demolish`."""
 
-    def __init__(self, image: Image, limits: Limits, run_dir: Path) -> None:
+    def __init__(
+        self, image: Image, limits: Limits, run_dir: Path, runtime: Runtime = BUBBLEWRAP
+    ) -> None:
         priority.hurry()
         self.image = image
+        self.runtime = runtime
         self.limits = limits
         self._run_dir = run_dir
         self._brief = ExitStack()  # closed once the guest is ready
@@ -62,26 +67,37 @@ class Jail:
         self._runtime = self._brief.enter_context(MemoryFile())
         self._gate = self._brief.enter_context(Pipe())
         self._way_in = self._brief.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        self._carrier = Carrier() if self.runtime.carried else None
+        if self._carrier:
+            self._undo.callback(self._carrier.close)
         self._uid: uids.Uid | None = None
         self._group: cgroup.Group | None = None
         self._supervisor: Process | None = None
         self._process: Process | None = None
 
     @classmethod
-    async def build(cls, image: Image, limits: Limits, run_dir: Path) -> Jail:
+    async def build(
+        cls, image: Image, limits: Limits, run_dir: Path, runtime: Runtime = BUBBLEWRAP
+    ) -> Jail:
         """For the box whose own folder (mode 0700) is `run_dir`.
 
-        Raises HostError if the machine cannot do it, with bubblewrap's last words."""
-        jail = cls(image, limits, run_dir)
+        Raises HostError if the machine cannot do it, with the runtime's last words."""
+        jail = cls(image, limits, run_dir, runtime)
         await jail._or_demolish(jail._build())
         return jail
 
     @classmethod
     async def build_and_enter(
-        cls, image: Image, limits: Limits, run_dir: Path, instance_id: str, guest_blob: bytes
+        cls,
+        image: Image,
+        limits: Limits,
+        run_dir: Path,
+        instance_id: str,
+        guest_blob: bytes,
+        runtime: Runtime = BUBBLEWRAP,
     ) -> Sandbox:
         """Both at once: the gate is open from the first, so that nothing waits for us."""
-        jail = cls(image, limits, run_dir)
+        jail = cls(image, limits, run_dir, runtime)
 
         async def both() -> Sandbox:
             control = jail._open(instance_id, guest_blob)
@@ -125,15 +141,18 @@ class Jail:
             self._uid = uids.claim()
             self._undo.callback(self._uid.release)
         if hierarchies.ours():
-            self._group = cgroup.Group.create(cgroup.new_name(self._run_dir), self.limits)
+            self._group = cgroup.Group.create(
+                cgroup.new_name(self._run_dir), self.runtime.starting(self.limits)
+            )
             self._undo.push_async_callback(self._group.kill_and_remove)
         inherited = Inherited(
-            *(self._way_in.fileno(), self._runtime.descriptor, self._words.descriptor),
+            (self._carrier.theirs if self._carrier else self._way_in).fileno(),
+            *(self._runtime.descriptor, self._words.descriptor),
             self._gate.reader,
         )
         async with asyncio.timeout(_BUILT_WITHIN):
             self._supervisor, pid = await launch(
-                self.image, self.limits, self._uid, self._group, inherited
+                *(self.image, self.limits, self._uid, self._group, inherited, self.runtime)
             )
         self._undo.push_async_callback(self._supervisor.end)
         self._process = Process(pid)
@@ -161,10 +180,11 @@ class Jail:
 
     async def _ready(self, control: socket.socket, instance_id: str) -> Sandbox:
         assert self._process is not None
-        self._way_in.close()  # the sandbox alone holds it now: its end is ours to see
         async with asyncio.timeout(_READY_WITHIN):
-            egress_listener = await handshake.ready(control)
+            egress_listener = await self._egress_listener(control, self._path(instance_id))
         self._undo.callback(egress_listener.close)
+        if self._group and self.runtime.is_oci:
+            self._group.set(self.runtime.outer(self.limits))
         sandbox = Sandbox(
             self.image,
             self.limits,
@@ -176,10 +196,24 @@ class Jail:
             socket_path=self._path(instance_id),
             control=control,
             egress_listener=egress_listener,
+            runtime=self.runtime,
+            carrier=self._carrier,
         )
         self._brief.close()
         self._undo.pop_all()
         return sandbox
+
+    async def _egress_listener(self, control: socket.socket, path: Path) -> socket.socket:
+        if self._carrier is None:
+            self._way_in.close()  # the sandbox alone holds it now: its end is ours to see
+            return await handshake.ready(control)
+        listener = self._carrier.open(path, self._way_in.dup())
+        try:
+            await handshake.carried_ready(control)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

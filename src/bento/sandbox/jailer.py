@@ -15,6 +15,9 @@ then those of the child, which has them as 0, 1, 2 and so on. The child
     5  bounds itself by rlimits
     6  becomes bubblewrap, with an empty environment and no descriptors but those of the request
 
+An OCI runtime is started in 6 instead, on a bundle that is laid out for it. It has no more privilege
+than bubblewrap; the child ends when it has told which process is the sandbox's first.
+
 Every fork copies this program's memory: it imports nothing of Bento and little else.
 """
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
         rlimits: list[tuple[int, int]]
         disk: int  # bytes
         inodes: int
+        bundle: bool  # an OCI runtime's: descriptor 5 holds it, 4 takes the first process's number
+        identity: int | None  # our user's number in the namespace made in 4; None: unchanged
 
 
 _LONGEST_REQUEST = 8192  # bytes
@@ -53,9 +58,14 @@ _NUMBERS_END = 1 << 30  # close_range(2) takes no time for numbers that are not 
 _SYS_CLONE3 = 435  # the same on every architecture
 _CLONE_PIDFD = 0x1000
 _CLONE_INTO_CGROUP = 0x2_0000_0000
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+
+_INFO, _BUNDLE = 4, 5  # descriptors of the child that runs a bundle
+_RUNTIME_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "XDG_RUNTIME_DIR": "/run"}
 
 # PyDLL: the interpreter lock stays with us, as in os.fork.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -144,7 +154,9 @@ def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
         _write("/proc/self/oom_score_adj", str(request["oom_score_adj"]))
         if request["uid"] is not None:
             _become_user(request["uid"])
-        _make_disk(request["disk"], request["inodes"])
+        _make_disk(request["disk"], request["inodes"], request["identity"])
+        if request["bundle"]:
+            _run_bundle(request["command"])
         # Only now: RLIMIT_NPROC set any earlier would also bound, for the namespace just made, all
         # processes that our user has outside (each level is checked, user_namespaces(7)).
         for which, value in request["rlimits"]:
@@ -181,15 +193,52 @@ def _become_user(uid: int) -> None:
     _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
 
 
-def _make_disk(size: int, inodes: int) -> None:
+def _make_disk(size: int, inodes: int, identity: int | None) -> None:
     uid, gid = os.getuid(), os.getgid()
+    inner_uid, inner_gid = (uid, gid) if identity is None else (identity, identity)
     _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "namespaces")
     _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{inner_gid} {gid} 1")
+    _write("/proc/self/uid_map", f"{inner_uid} {uid} 1")
     _mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
     options = f"size={size},nr_inodes={inodes},mode=0700"
     _mount(b"disk", b"/tmp", b"tmpfs", _MS_NOSUID | _MS_NODEV, options.encode())
+
+
+def _run_bundle(command: list[str]) -> NoReturn:
+    """Runs an OCI runtime until it has detached, and tells the sandbox's first process."""
+    with open(_BUNDLE, "rb") as file:
+        bundle = marshal.load(file)  # noqa: S302 - bentod's, our parent's
+    _check(_libc.unshare(_CLONE_NEWNET), "network namespace")
+    _loopback_up()
+    _mount(b"bundle", b"/run", b"tmpfs", _MS_NOSUID | _MS_NODEV, b"size=2m,mode=0700")
+    if bundle["namespaces"]:
+        _write("/proc/sys/user/max_user_namespaces", bundle["namespaces"])
+    for folder in bundle["hidden"]:
+        _mount(b"none", folder, b"tmpfs", _MS_NOSUID | _MS_NODEV, b"size=4k")
+    os.chdir("/run")
+    for folder in bundle["folders"]:
+        os.mkdir(folder)  # noqa: PTH102 - pathlib would double this program's memory
+    for link, target in bundle["links"].items():
+        os.symlink(target, link)  # noqa: PTH211
+    for path, content in bundle["files"].items():
+        with open(path, "wb") as file:
+            file.write(content)
+    runtime = os.fork()
+    if runtime == 0:
+        os.closerange(_INFO, _NUMBERS_END)
+        os.execve(command[0], command, _RUNTIME_ENVIRONMENT)  # noqa: S606
+    os.waitpid(runtime, 0)
+    with open("/run/pid") as file:
+        os.write(_INFO, b'{"child-pid": %d}' % int(file.read()))
+    os._exit(0)
+
+
+def _loopback_up() -> None:
+    request = struct.pack("16sh", b"lo", _IFF_UP).ljust(40, b"\0")
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    _check(_libc.ioctl(probe.fileno(), _SIOCSIFFLAGS, request), "loopback")
+    probe.close()
 
 
 def _mount(

@@ -1,4 +1,4 @@
-"""Starts bubblewrap through the jailer, and learns from it which process is the sandbox's first."""
+"""Starts a runtime through the jailer, and learns from it which process is the sandbox's first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bento.errors import HostError
-from bento.sandbox import bubblewrap, loader, rlimits, seccomp
+from bento.sandbox import bubblewrap, loader, oci, rlimits, seccomp
 from bento.sandbox.cgroup import Group
 from bento.sandbox.descriptors import MemoryFile, Pipe, read_all, readable, receive
+from bento.sandbox.hierarchies import WANTED
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, parent
+from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.uids import Uid
 
 if TYPE_CHECKING:
@@ -50,35 +52,80 @@ class Inherited:
 
 
 async def launch(
-    image: Image, limits: Limits, uid: Uid | None, group: Group | None, inherited: Inherited
+    image: Image,
+    limits: Limits,
+    uid: Uid | None,
+    group: Group | None,
+    inherited: Inherited,
+    runtime: Runtime = BUBBLEWRAP,
 ) -> tuple[Process, int]:
     """(supervisor, process id of the sandbox's first process).
 
-    The supervisor is bubblewrap's outer process, which ends right after the sandbox. Raises
-    HostError if the sandbox's first process never came to be; the supervisor has ended then.
+    The supervisor is bubblewrap's outer process, which ends right after the sandbox; that of an OCI
+    runtime ends before. Raises HostError if the sandbox's first process never came to be; the
+    supervisor has ended then.
     """
     with ExitStack() as stack:
         info = stack.enter_context(Pipe())
-        contents = (
-            _options(image),
-            seccomp.program(image.profile, grouped=group is not None),
-            *(content for _, content in image.files),
-        )
-        files = (stack.enter_context(MemoryFile(content)) for content in contents)
-        options, program, *rest = (file.descriptor for file in files)
-        supervisor = await _jailer().request(
-            _request(image, limits, uid, group),
-            [
-                *(inherited.way_in, inherited.runtime, inherited.words),
-                *(options, info.writer, program, inherited.gate, *rest),
-            ],
-        )
+        start = _start_oci if runtime.is_oci else _start_bubblewrap
+        request, descriptors = start(stack, image, limits, uid, group, inherited, info, runtime)
+        jailer = _jailer()
+        supervisor = await jailer.request(marshal.dumps(request), descriptors)  # type: ignore[arg-type]  # a TypedDict is a dict
         info.close_writer()
         try:
-            return supervisor, await _first_process(info.reader, supervisor.pid)
+            return supervisor, await _first_process(info.reader, {supervisor.pid, jailer.pid})
         except BaseException:
             await supervisor.end_with_children()
             raise
+
+
+def _start_bubblewrap(
+    stack: ExitStack,
+    image: Image,
+    limits: Limits,
+    uid: Uid | None,
+    group: Group | None,
+    inherited: Inherited,
+    info: Pipe,
+    _: Runtime,
+) -> tuple[Request, list[int]]:
+    contents = (
+        _options(image),
+        seccomp.program(image.profile, grouped=group is not None),
+        *(content for _, content in image.files),
+    )
+    files = (stack.enter_context(MemoryFile(content)) for content in contents)
+    options, program, *rest = (file.descriptor for file in files)
+    return _request(_command(image), image, limits, uid, group), [
+        *(inherited.way_in, inherited.runtime, inherited.words),
+        *(options, info.writer, program, inherited.gate, *rest),
+    ]
+
+
+def _start_oci(
+    stack: ExitStack,
+    image: Image,
+    limits: Limits,
+    uid: Uid | None,
+    group: Group | None,
+    inherited: Inherited,
+    info: Pipe,
+    runtime: Runtime,
+) -> tuple[Request, list[int]]:
+    if group is None or not group.enforces >= WANTED:
+        raise HostError(
+            f"the runtime {runtime.name} needs control groups for memory, processes and cpu",
+            "run bentod as root, or choose the runtime bubblewrap",
+        )
+    outside = uid.number if uid else os.getuid()
+    content = oci.bundle(image, limits, runtime, outside)
+    bundle = stack.enter_context(MemoryFile(content))
+    request = _request(oci.command(runtime), image, limits, uid, group)
+    request["bundle"], request["identity"] = True, runtime.outer_uid
+    return request, [
+        *(inherited.way_in, inherited.runtime, inherited.words, inherited.gate),
+        *(info.writer, bundle.descriptor),
+    ]
 
 
 @cache
@@ -95,9 +142,11 @@ def _command(image: Image) -> list[str]:
     return [bubblewrap.PROGRAM, "--args", str(_OPTIONS), _PYTHON, "-I", "-S", "-c", text]
 
 
-def _request(image: Image, limits: Limits, uid: Uid | None, group: Group | None) -> bytes:
-    request: Request = {
-        "command": _command(image),
+def _request(
+    command: list[str], image: Image, limits: Limits, uid: Uid | None, group: Group | None
+) -> Request:
+    return {
+        "command": command,
         "uid": uid.number if uid else None,
         "tasks": [os.fspath(path) for path in group.tasks] if group else [],
         "unified": os.fspath(group.unified) if group and group.unified else None,
@@ -106,19 +155,20 @@ def _request(image: Image, limits: Limits, uid: Uid | None, group: Group | None)
         "rlimits": list(rlimits.values(image, limits, grouped=group is not None).items()),
         "disk": limits.disk,
         "inodes": limits.inodes,
+        "bundle": False,
+        "identity": None,
     }
-    return marshal.dumps(request)  # type: ignore[arg-type]  # a TypedDict is a dict
 
 
-async def _first_process(info: int, supervisor: int) -> int:
+async def _first_process(info: int, parents: set[int]) -> int:
     text = await read_all(info, _INFO_LIMIT)
     try:
         pid = int(json.loads(text)["child-pid"])
-        if parent(pid) == supervisor:
+        if parent(pid) in parents:
             return pid
     except (ValueError, LookupError):  # no or half an answer; or ended since
         pass
-    raise HostError("bubblewrap ended before the sandbox was made")
+    raise HostError("the runtime ended before the sandbox was made")
 
 
 class Jailer:
@@ -139,6 +189,10 @@ class Jailer:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def request(self, request: bytes, descriptors: list[int]) -> Process:
         """bubblewrap's outer process. Raises HostError with the jailer's reason if it has none."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from bento.errors import BentoError
 from bento.sandbox import bubblewrap, hierarchies, rlimits
 from bento.sandbox.images import IMAGES
+from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.sandbox import Sandbox
 from bento.sandbox.spawn import spawn
 
@@ -42,23 +43,26 @@ UNPRIVILEGED = (*LIMITS, OWN_USER, TOR_FIRST)
 """What a bentod of an ordinary user may have to do without, where nobody delegates control groups."""
 
 
-def standing() -> list[Layer]:
+def standing(runtime: Runtime = BUBBLEWRAP) -> list[Layer]:
     """What can be seen without a sandbox."""
-    return [_bubblewrap(), _seccomp_library(), *_programs(), *_groups()]
+    return [_runtime(runtime), _seccomp_library(), *_programs(), *_groups()]
 
 
 def seen_on(sandbox: Sandbox) -> list[Layer]:
     """What is seen on a sandbox that runs."""
+    probes = _CARRIED if sandbox.runtime.carried else _PROBES
     started = Layer("a sandbox starts", True, f"limits by {sandbox.level}")
-    return [started, *(probe(sandbox) for probe in _PROBES)]
+    return [started, *(probe(sandbox) for probe in probes)]
 
 
-async def check(run_dir: Path, guest_blob: bytes) -> list[Layer]:
+async def check(run_dir: Path, guest_blob: bytes, runtime: Runtime = BUBBLEWRAP) -> list[Layer]:
     """Every layer, all looked at in one run. Raises nothing: what fails is a layer that is missing."""
-    layers = standing()
+    layers = standing(runtime)
     image = IMAGES["python"]
     try:
-        sandbox = await spawn(image, image.limits, run_dir, f"check-{os.getpid()}", guest_blob)
+        sandbox = await spawn(
+            image, image.limits, run_dir, f"check-{os.getpid()}", guest_blob, runtime
+        )
     except BentoError as error:
         return [*layers, Layer("a sandbox starts", False, str(error))]
     try:
@@ -69,14 +73,13 @@ async def check(run_dir: Path, guest_blob: bytes) -> list[Layer]:
     return layers
 
 
-def _bubblewrap() -> Layer:
+def _runtime(runtime: Runtime) -> Layer:
+    program = runtime.program if runtime.is_oci else bubblewrap.PROGRAM
     try:
-        done = subprocess.run(
-            [bubblewrap.PROGRAM, "--version"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     except OSError:
-        return Layer("bubblewrap", False, "apt-get install bubblewrap")
-    return Layer("bubblewrap", True, done.stdout.strip())
+        return Layer(runtime.name, False, f"apt-get install {runtime.name}")
+    return Layer(runtime.name, True, (done.stdout.splitlines() or [""])[0].strip())
 
 
 def _seccomp_library() -> Layer:
@@ -175,3 +178,6 @@ _PROBES: tuple[Callable[[Sandbox], Layer], ...] = (
     _user,
     _priority,
 )
+# gVisor shows a function none of the machine's processes and gives it none of its own privilege, by
+# a kernel of its own: what the machine sees of it is that kernel.
+_CARRIED: tuple[Callable[[Sandbox], Layer], ...] = (_filter, _user, _priority)

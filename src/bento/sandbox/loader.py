@@ -15,6 +15,8 @@ nothing of the machine.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 _TEXT = """\
 import marshal, posix
 code = b''
@@ -46,6 +48,17 @@ exec(code, {'__name__': '__main__', '__builtins__': __builtins__})
 """
 
 
-def text(seal: bytes) -> str:
-    """The loader's source; `seal` is a BPF program to put on top, or empty."""
-    return _TEXT + (_SEAL.format(program=seal) if seal else "") + _RUN
+# An OCI runtime has no gate of its own: the interpreter waits at descriptor 3.
+_GATE = """\
+import posix
+posix.read(3, 1)
+posix.close(3)
+"""
+
+
+def text(*filters: bytes, gate: bool = False, carried: bool = False) -> str:
+    """The loader's source. `filters` are BPF programs to put on, in this order (empty ones are left
+    out); with `carried` its first process is a `ferry`."""
+    ferry = Path(__file__).with_name("ferry.py").read_text() + "\nferry()\n" if carried else ""
+    seals = "".join(_SEAL.format(program=one) for one in filters if one)
+    return ferry + (_GATE if gate else "") + _TEXT + seals + _RUN

@@ -19,6 +19,7 @@ from bento.sandbox import priority
 from bento.sandbox.images import Image
 from bento.sandbox.jail import Jail
 from bento.sandbox.limits import Limits
+from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.sandbox import Sandbox, can_become
 
 _YIELD = 0.02  # seconds a refill waits, so that it does not slow down whoever has just taken
@@ -36,8 +37,10 @@ class Pool:
         run_dir: Path,
         guest_blob: bytes,
         limits: Limits | None = None,
+        runtime: Runtime = BUBBLEWRAP,
     ) -> None:
         self.image = image
+        self.runtime = runtime
         self.size = size
         self.failure: HostError | None = None  # why the last refill failed
         self._limits = limits or image.limits
@@ -113,7 +116,7 @@ class Pool:
 
     async def _from_spare(self, limits: Limits) -> Sandbox | None:
         jail = self._spare
-        if jail is None or not can_become(self._limits, limits):
+        if jail is None or not can_become(self._limits, limits, self.runtime):
             return None
         self._spare = None
         self._want()
@@ -156,7 +159,7 @@ class Pool:
         if jail is None or not jail.alive:
             if jail:
                 await jail.demolish()
-            self._spare = await Jail.build(self.image, self._limits, self._run_dir)
+            self._spare = await Jail.build(self.image, self._limits, self._run_dir, self.runtime)
             return
         sandbox = await self._enter(jail)
         self._ready.append(sandbox)
@@ -172,7 +175,9 @@ class Pool:
 
     async def _spawn(self, limits: Limits) -> Sandbox:
         name = secrets.token_hex(8)
-        return await Jail.build_and_enter(self.image, limits, self._run_dir, name, self._blob)
+        return await Jail.build_and_enter(
+            self.image, limits, self._run_dir, name, self._blob, self.runtime
+        )
 
 
 async def discard(sandbox: Sandbox) -> None:

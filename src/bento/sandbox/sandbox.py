@@ -10,12 +10,14 @@ from typing import Literal
 
 from bento.errors import HostError
 from bento.sandbox import disk, priority, rlimits, tree
+from bento.sandbox.carrier import Carrier
 from bento.sandbox.cgroup import Group, Usage
 from bento.sandbox.governor import Governor
 from bento.sandbox.hierarchies import WANTED
 from bento.sandbox.images import Image
 from bento.sandbox.limits import Limits
 from bento.sandbox.process import Process, start_time
+from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.uids import Uid
 
 Level = Literal["cgroup", "rlimit"]
@@ -33,11 +35,13 @@ class Record:
     started: int  # clock ticks since boot; with the pid it names one process for ever
 
 
-def can_become(present: Limits, wanted: Limits) -> bool:
+def can_become(present: Limits, wanted: Limits, runtime: Runtime = BUBBLEWRAP) -> bool:
     """Whether limits can change so once a jail stands: descriptors are bounded for good, the disk
     wherever the machine does not let us resize it."""
     same_disk = (present.disk, present.inodes) == (wanted.disk, wanted.inodes)
-    return present.open_files == wanted.open_files and (same_disk or disk.can_resize())
+    return present.open_files == wanted.open_files and (
+        same_disk or (runtime.resizable and disk.can_resize())
+    )
 
 
 class Sandbox:
@@ -56,6 +60,8 @@ class Sandbox:
         socket_path: Path,
         control: socket.socket,
         egress_listener: socket.socket,
+        runtime: Runtime = BUBBLEWRAP,
+        carrier: Carrier | None = None,
     ) -> None:
         self.image = image
         self.limits = limits
@@ -68,6 +74,8 @@ class Sandbox:
         self._supervisor = supervisor
         self._group = group
         self._uid = uid
+        self.runtime = runtime
+        self._carrier = carrier
         self._governor = None if self.level == "cgroup" else Governor(process, limits)
         self._started = start_time(process.pid)
         self._ending = asyncio.create_task(self._clear_up(), name=f"sandbox {instance_id}")
@@ -102,7 +110,7 @@ class Sandbox:
 
     def can_take(self, limits: Limits) -> bool:
         """Whether `set_limits` would do."""
-        return can_become(self.limits, limits)
+        return can_become(self.limits, limits, self.runtime)
 
     def set_limits(self, limits: Limits) -> None:
         """New limits for the running instance.
@@ -113,7 +121,7 @@ class Sandbox:
             raise HostError("a running sandbox keeps its open files, and here its disk too")
         try:
             if self._group:
-                self._group.set(limits)
+                self._group.set(self.runtime.outer(limits))
             else:
                 for pid in tree.descendants(self.pid):
                     rlimits.change(pid, self.image, limits)
@@ -142,6 +150,8 @@ class Sandbox:
                 process.forget()
         if self._governor:
             self._governor.cancel()
+        if self._carrier:
+            self._carrier.close()
         if self._uid:
             self._uid.leave()
 
@@ -157,9 +167,13 @@ class Sandbox:
                 await self._governor.close()
             if self._supervisor:
                 await self._supervisor.exited
-            if self._group:
+            if self._group and self.runtime.is_oci:
+                await self._group.kill_and_remove()  # a runtime's helpers too
+            elif self._group:
                 await self._group.remove()
         finally:
+            if self._carrier:
+                self._carrier.close()
             self.socket_path.unlink(missing_ok=True)
             if self._uid:
                 self._uid.release()
