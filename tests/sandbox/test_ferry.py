@@ -36,9 +36,13 @@ while True:
         one.sendall(first)
         one.close()
         one = out
-        out.sendall(b"D")
-    while part := one.recv(1 << 16):
-        one.sendall(part)
+    try:
+        if first == b"D":
+            one.sendall(first)
+        while part := one.recv(1 << 16):
+            one.sendall(part)
+    except OSError:  # nobody was there
+        pass
     one.close()
 """
 
