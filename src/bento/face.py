@@ -65,13 +65,16 @@ async def connect(
     *,
     entrance: str | None = None,
     patience: float = PATIENCE,
+    lifetime: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Box]:
     """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random.
 
-    `patience`: seconds of work and waiting that a place on a loaded box may cost."""
+    `patience`: seconds of work and waiting that a place on a loaded box may cost; `lifetime`: seconds
+    to ask for in place of the manifests' own."""
     async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
-        box.patience, box.on_wait, box.wallet = patience, progress, Wallet.existing()
+        box.patience, box.lifetime, box.on_wait = patience, lifetime, progress
+        box.wallet = Wallet.existing()
         try:
             yield box
         finally:

@@ -394,7 +394,7 @@ async def test_an_instance_whose_creator_never_came_is_ended_at_once(local):
     [kept] = local.instances
     pipe.writer.close()  # as when the circuit broke under the answer
     await until(lambda: len(local.instances) == 0)
-    assert not os.path.exists(f"/proc/{kept.sandbox.pid}")
+    await until(lambda: not os.path.exists(f"/proc/{kept.sandbox.pid}"))
 
 
 async def test_an_instance_that_its_creator_came_for_outlives_their_connection(local):

@@ -19,7 +19,7 @@ from bento.protocol.door import Create
 from bento.protocol.passes import Answer, Ask, Card, Pass, Secret, show
 
 ECHO = b"def main(api):\n    api.send(b'here')\n"
-DEAR = Pricing(floor=1 << 50)  # nobody pays this
+DEAR = Pricing(core=1 << 50)  # nobody pays this
 BOX, OTHER = b"b" * 32, b"o" * 32
 WANTED = "", bytes(32)
 TERMS = terms_hash(*WANTED)
@@ -180,8 +180,9 @@ async def club_box(club, **capacity):
 async def test_a_pass_takes_the_place_of_a_price_and_has_places_of_its_own(club, wallet, card):
     async with club_box(club, instances=4) as local:
         fill(wallet, club, "member")
-        for _ in range(1):  # half of everybody's two places: from here on there is a price
-            await local.box.install(ECHO)
+        await local.box.install(
+            ECHO
+        )  # half of everybody's two places: from here on there is a price
         with pytest.raises(BusyError):
             await local.box.install(ECHO)
         member = local.box

@@ -11,20 +11,23 @@ USUAL = Manifest()
 PRICING = Pricing()
 
 
-@given(st.floats(0, 0.499))
-def test_an_idle_box_asks_for_nothing(pressure):
-    assert PRICING.price(USUAL, pressure) == 0
+@given(st.floats(0, 0.499), st.integers(1, 1000))
+def test_an_idle_box_asks_for_nothing(pressure, places):
+    assert PRICING.price(USUAL, pressure, places) == 0
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_fuller_box_is_never_cheaper(one, other):
     low, high = sorted((one, other))
-    assert PRICING.price(USUAL, low) <= PRICING.price(USUAL, high)
+    assert PRICING.price(USUAL, low, 20) <= PRICING.price(USUAL, high, 20)
 
 
-def test_half_of_what_is_left_costs_sixty_four_times_as_much():
-    assert PRICING.price(USUAL, 0.75) == 64 * PRICING.price(USUAL, 0.5)
-    assert PRICING.price(USUAL, 5.0) == PRICING.price(USUAL, 1.0)
+@given(st.integers(5, 1000))
+def test_one_core_holds_a_fifth_of_the_places_at_most(places):
+    minute = Manifest(lifetime=60)
+    assert PRICING.core / PRICING.price(minute, 0.5, places) <= places / 5 * 1.001
+    assert PRICING.core / PRICING.price(minute, 1.0, places) <= places / 10 * 1.001
+    assert PRICING.price(minute, 7.0, places) == PRICING.price(minute, 1.0, places)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bento.protocol.door import Create
 from bento.protocol.manifest import Manifest
 
 ECHO = b"def main(api):\n    api.send(b'here')\n"
-CHEAP = Pricing(floor=2)  # the hour at the knee: 120 hashes
+CHEAP = Pricing(core=2)  # the hour at the knee: 120 hashes
 CREATE = Create("", hashlib.sha256(ECHO).digest(), b"", b"")
 
 
@@ -48,7 +48,7 @@ async def test_a_price_is_paid_by_the_client_itself():
 
 async def test_what_is_paid_for_is_told():
     async with local_box(instances=2) as local:
-        local.turnstile.pricing = Pricing(floor=1000)
+        local.turnstile.pricing = Pricing(core=1000)
         await local.box.install(ECHO)
         box, heard = local.box, []
         box.on_wait = heard.append
@@ -61,7 +61,7 @@ async def test_a_refusal_names_the_price_in_words_and_for_machines():
         await local.box.install(ECHO)
         with pytest.raises(BusyError, match="the box is busy.* of work now") as refused:
             await knocks(local)
-        assert refused.value.quote.work == local.turnstile.pricing.price(Manifest(), 0.5)
+        assert refused.value.quote.work == local.turnstile.pricing.price(Manifest(), 0.5, 2)
 
 
 async def test_a_solution_buys_one_place():
@@ -79,9 +79,24 @@ async def test_a_solution_buys_one_place():
             await knocks(local, paid)
 
 
+async def test_a_user_may_ask_for_a_shorter_time_and_pays_less():
+    async with local_box(instances=2) as local:
+        local.turnstile.pricing = Pricing(core=1 << 50)
+        prices = []
+        brief = local.box
+        brief.lifetime = 120
+        await brief.install(ECHO)
+        assert next(iter(local.instances)).terms.manifest.lifetime == 120
+        for box in (local.box, brief):
+            with pytest.raises(BusyError) as refused:
+                await box.install(ECHO)
+            prices.append(refused.value.quote.work)
+        assert prices[0] == 30 * prices[1]
+
+
 async def test_a_user_decides_what_a_place_may_cost():
     async with local_box(instances=2) as local:
-        local.turnstile.pricing = Pricing(floor=1 << 50)
+        local.turnstile.pricing = Pricing(core=1 << 50)
         await local.box.install(ECHO)
         with pytest.raises(BusyError, match="busy"):
             await local.box.install(ECHO)
@@ -107,7 +122,7 @@ async def test_a_full_box_names_a_time_and_a_patient_client_gets_in_when_a_place
 
 async def test_a_box_may_ask_for_nothing_ever():
     async with local_box(instances=2, admission=Admission(priced=False)) as local:
-        local.turnstile.pricing = Pricing(floor=1 << 50)
+        local.turnstile.pricing = Pricing(core=1 << 50)
         for _ in range(2):
             await local.box.install(ECHO)
 

@@ -1,9 +1,8 @@
-"""What a place costs somebody who shows no pass: nothing while there are enough, then ever more.
+"""What a place costs somebody who shows no pass: nothing while there are enough, then a rent.
 
-A price is a rent. It grows with the time and the size that a manifest asks for, and doubles with
-every 24th of the open places that is taken beyond half of them. Whoever holds many places has paid
-for the dear ones too, so somebody with the computer of one modest user ends with about what one
-modest user gets, and the last places go to those who ask for little.
+The rent is set so that one ordinary core, working all the time, holds a fifth of the places at most. It
+grows with the time and the size that a manifest asks for. It rises little towards a full box: under a
+steep rent whoever came first holds many places cheaply, and those who come later pay for it.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ _USUAL = Manifest()
 
 @dataclass(frozen=True)
 class Pricing:
-    """`floor` is hashes for a minute of a default function at the knee; one core does 2.5 million hashes
-    a second in plain Python. `doublings` lie between the knee and full."""
+    """`core` is the hashes of one ordinary core in a minute, in plain Python; `share` the part of all
+    places that they rent at the knee, half of it when the box is full."""
 
-    floor: int = 4096  # the usual hour: 0.1 s of one core
+    core: int = 150_000_000  # 2.5 million a second
+    share: float = 0.2
     knee: float = 0.5
-    doublings: float = 12.0  # the usual hour at 0.9: 80 s of one core; one minute: 1.3 s
 
-    def price(self, manifest: Manifest, pressure: float) -> int:
-        """Hashes for an instance under `manifest` at `pressure` (0 idle, 1 full)."""
+    def price(self, manifest: Manifest, pressure: float, places: int) -> int:
+        """Hashes for an instance under `manifest` at `pressure` (0 idle, 1 full) on a box of `places`."""
         if pressure < self.knee:
             return 0
-        steepness = self.doublings / (1 - self.knee)
-        rent = self.floor * 2 ** (steepness * (min(pressure, 1.0) - self.knee))
-        return round(rent * weight(manifest))
+        rent = self.core / max(1.0, places * self.share)
+        steepness = (min(pressure, 1.0) - self.knee) / (1 - self.knee)
+        return round(rent * 2**steepness * weight(manifest))
 
 
 def weight(manifest: Manifest) -> float:

@@ -70,7 +70,7 @@ class Turnstile:
     @property
     def price(self) -> int:
         """Hashes asked now for a function with the default manifest."""
-        return self.pricing.price(_USUAL, self._pressure()) if self._priced else 0
+        return self._price(_USUAL) if self._priced else 0
 
     def weight(self, part: str) -> float:
         """The processor share of an instance of `part`, where one of everybody's is 1."""
@@ -105,15 +105,16 @@ class Turnstile:
             raise BusyError(f"{whose} is full", hint, wait=_WAIT)
 
     def _charge(self, solution: bytes, manifest: Manifest) -> None:
-        price = self.pricing.price(manifest, self._pressure())
+        price = self._price(manifest)
         if not price or (solution and self._quotes.redeem(solution, weight(manifest))):
             return
         raise BusyError(
             f"the box is busy: starting this function costs {effort(price)} now",
-            "ask for a shorter lifetime or less memory, wait, show a pass, or use another box",
+            "ask for a shorter --lifetime, wait, show a pass, or use another box",
             quote=self._quotes.quote(price, weight(manifest)),
         )
 
-    def _pressure(self) -> float:
-        taken = self._taken(EVERYBODY) / self._parts[EVERYBODY]
-        return max(taken, self._churn.pressure)
+    def _price(self, manifest: Manifest) -> int:
+        places = self._parts[EVERYBODY]
+        pressure = max(self._taken(EVERYBODY) / places, self._churn.pressure)
+        return self.pricing.price(manifest, pressure, places)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bento.cli.output import say
 from bento.client.patience import PATIENCE
+from bento.protocol.manifest import read_time
 
 
 def place_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,16 @@ def place_arguments(parser: argparse.ArgumentParser) -> None:
         default=PATIENCE,
         help="most seconds to work and wait for a place on a loaded box (default: %(default)g)",
     )
+    parser.add_argument(
+        "--lifetime", metavar="TIME", type=_time, help="e.g. 2m, in place of the manifest's own"
+    )
+
+
+def _time(text: str) -> int:
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def place(args: argparse.Namespace) -> dict[str, Any]:
@@ -27,5 +38,6 @@ def place(args: argparse.Namespace) -> dict[str, Any]:
         "name": args.box,
         "entrance": args.entrance,
         "patience": args.patience,
+        "lifetime": args.lifetime,
         "progress": None if args.json else say,
     }

@@ -31,7 +31,7 @@ from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN, AtBox, Runs
 from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
 from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
-from bento.protocol.manifest import Manifest, manifest_text
+from bento.protocol.manifest import Manifest, amended, manifest_text
 from bento.protocol.padding import CALL_CLASS, UPLOAD_CLASS, fill, pack
 from bento.protocol.session import (
     ANYWHERE,
@@ -88,6 +88,7 @@ class Box:
 
     `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
     `on_wait` hears what is waited for. `wallet` has passes to show instead.
+    `lifetime` (seconds) is asked for in place of the manifests' own.
 
     Each function has its own route: the first one used takes `route`, the others get theirs from `another`
     as they come. Without `another` all share the one: for whom that is all the same."""
@@ -104,6 +105,7 @@ class Box:
         self.patience = PATIENCE
         self.on_wait: Log | None = None
         self.wallet: Wallet | None = None
+        self.lifetime: int | None = None
 
     async def __aenter__(self) -> Box:
         return self
@@ -272,6 +274,8 @@ class Box:
         """(a new instance, a stream to its guest, what is to be uploaded through it)."""
         if manifest is None:
             manifest = manifest_text(upload)
+        if self.lifetime is not None:
+            manifest = amended(manifest, lifetime=f"{self.lifetime}s")
         asked = Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
         closed = trust is not None or is_conclave(asked.image)
         if closed:
