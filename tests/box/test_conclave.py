@@ -18,8 +18,8 @@ from tests.local_box import local_box
 
 from bento.box import attester
 from bento.client import holders
-from bento.client.box import _send_code, _until_loaded
 from bento.client.conclave import Trust
+from bento.client.upload import Upload
 from bento.conclave.appraise import Roots
 from bento.conclave.attesters.emulated import EmulatedAttester, EmulatedPlatform
 from bento.conclave.channel import ClientChannel
@@ -246,9 +246,10 @@ async def test_the_box_can_put_no_other_function_in_its_place(local):
     """Whoever uploads first owns the instance, but only the committed function is loaded."""
     trust, _ = trust_in(local)
     instance, pipe, _ = await local.box._create(ECHO, trust)
-    await _send_code(pipe, bytes(32) + ECHO, instance.owner)
+    other = Upload(bytes(32) + ECHO, instance.owner)
+    await other.send(pipe)
     with pytest.raises(FunctionError, match="not the function"):
-        await _until_loaded(pipe, instance.learn)
+        await other.loaded(pipe, instance.learn)
     pipe.writer.close()
     await instance.shutdown()
 

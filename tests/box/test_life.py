@@ -8,6 +8,7 @@ import pytest
 from tests.local_box import local_box
 from tests.waiting import until
 
+from bento.client.upload import Upload
 from bento.errors import BoxError, BusyError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
 from bento.protocol.session import Load
@@ -123,7 +124,7 @@ async def test_a_session_taken_over_leaves_the_first_client_with_an_error(local)
     first = await instance.invoke()
     await first.started()
     second = await local.box.attach(first.name)
-    with pytest.raises(BoxError, match="broke"):
+    with pytest.raises(BoxError, match="another client"):
         await first.read()
     assert await answer(second, b"x") == b"first x last"
 
@@ -251,23 +252,20 @@ async def test_logs_and_prints_go_to_the_owner_alone(local):
 
 
 async def test_code_that_is_not_the_announced_function_is_not_run(local):
-    from bento.client import box as client_box
-
-    handle = local.box
-    instance, pipe, _ = await handle._create(ECHO, None)
-    await client_box._send_code(pipe, ECHO.replace(b"greeting", b"greetinG"), instance.owner)
+    instance, pipe, _ = await local.box._create(ECHO, None)
+    other = Upload(ECHO.replace(b"greeting", b"greetinG"), instance.owner)
+    await other.send(pipe)
     with pytest.raises(FunctionError, match="not the function"):
-        await client_box._until_loaded(pipe, instance.learn)
+        await other.loaded(pipe, instance.learn)
 
 
 async def test_a_second_upload_is_refused(local):
-    from bento.client import box as client_box
-
     instance = await local.box.install(ECHO)
     pipe = await local.box.open(instance.ticket.token, bytes(16), b"")
-    await client_box._send_code(pipe, ECHO, instance.owner)
+    again = Upload(ECHO, instance.owner)
+    await again.send(pipe)
     with pytest.raises(BoxError, match="already"):
-        await client_box._until_loaded(pipe, instance.learn)
+        await again.loaded(pipe, instance.learn)
 
 
 @pytest.mark.parametrize(

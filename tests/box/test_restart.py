@@ -60,6 +60,23 @@ async def test_an_instance_goes_on_after_a_restart(box, end):
         await ask(instance, "gone")
 
 
+async def test_a_transfer_goes_on_through_a_kill(box):
+    await box.start()
+    handle = box.box
+    instance, session = await handle.run(
+        b"def main(api):\n for i in range(100): api.send(bytes([i]) * 60000)"
+    )
+    got, killed = b"", False
+    async for piece in session:
+        got += piece
+        if len(got) > 1_000_000 and not killed:
+            await box.end(signal.SIGKILL)
+            await box.start()
+            killed = True
+    assert got == b"".join(bytes([i]) * 60000 for i in range(100))
+    await instance.shutdown()
+
+
 async def test_sigint_ends_the_instances_too(box):
     await box.start()
     await box.box.install(KEEPER)

@@ -1,5 +1,7 @@
 """What a user sees when the network, the box or tor has a bad day: an error that names it, nothing lost."""
 
+import asyncio
+import contextlib
 import os
 import signal
 
@@ -27,40 +29,78 @@ async def user(network, tmp_path):
         yield opened
 
 
-async def test_a_cut_circuit_costs_nothing_but_a_new_one(user):
+async def test_a_cut_circuit_costs_nothing(user):
     async with await user.box("box1") as box:
         instance, session = await box.run(LONG)
-        got = b""
-        with pytest.raises(BentoError) as caught:
-            async for piece in session:
-                got += piece
-                if len(got) > 500_000 and box._route._circuit.closed.done() is False:
-                    await box._route._circuit.close()
-        assert "attach" in caught.value.hint
-        await session.detach()
-    assert 0 < len(got) < len(WHOLE)
-    async with await user.box("box1") as box:
-        session = await box.attach(session.name, len(got))
-        got += await session.read()
-        instance.box = box
+        first, got = box._route._circuit, b""
+        async for piece in session:
+            got += piece
+            if len(got) > 500_000 and not first.closed.done():
+                await first.close()
         await instance.shutdown()
+    assert got == WHOLE
+    assert first.closed.done()
+
+
+async def test_a_killed_bentod_costs_nothing(network, user):
+    """Its supervisor starts it again, as a service manager would; the instance was never gone."""
+    async with await user.box("box2") as box:
+        instance, session = await box.run(LONG)
+        killed, got = False, b""
+        async for piece in session:
+            got += piece
+            if len(got) > 500_000 and not killed:
+                [pid] = [each.bentod_pid for each in (await network.status()).boxes[2:]]
+                os.kill(pid, signal.SIGKILL)
+                killed = True
+        await instance.shutdown()
+    assert got == WHOLE
+    while not (await network.status()).ready:
+        await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def own_tor(network, folder):
+    options = [*options_of_the_user_tor(network), f"SocksPort unix:{folder / 'socks'}"]
+    async with TorProcess(options, folder / "tor", "the user's tor") as tor:
+        await tor.bootstrapped()
+        yield tor
+
+
+async def test_a_restarted_tor_costs_nothing(network, tmp_path):
+    async with own_tor(network, tmp_path) as tor:
+        endpoints = TorEndpoints(tor.control_address, f"unix:{tmp_path / 'socks'}")
+        async with await Network.open(endpoints, cache=tmp_path / "boxes.json") as user:
+            box = await user.box("box0")
+            instance, session = await box.run(LONG)
+            pieces = aiter(session)
+            got = await anext(pieces)
+            os.kill(tor.pid, signal.SIGKILL)
+            await tor.stop()
+            async with own_tor(network, tmp_path):
+                async for piece in pieces:
+                    got += piece
+                await instance.shutdown()
     assert got == WHOLE
 
 
 async def test_a_tor_that_dies_is_named(network, tmp_path):
-    options = [*options_of_the_user_tor(network), "SocksPort unix:" + str(tmp_path / "socks")]
-    async with TorProcess(options, tmp_path / "tor", "the user's tor") as tor:
-        await tor.bootstrapped()
+    async with own_tor(network, tmp_path) as tor:
         endpoints = TorEndpoints(tor.control_address, f"unix:{tmp_path / 'socks'}")
         async with await Network.open(endpoints, cache=tmp_path / "boxes.json") as user:
             box = await user.box("box0")
-            _, session = await box.run(b"def main(api): api.recv()")
+            box.persistence = 0.5
+            instance, session = await box.run(b"def main(api): api.recv()")
             await session.started()
             os.kill(tor.pid, signal.SIGKILL)
-            with pytest.raises((TorError, BoxError)):
+            with pytest.raises((TorError, BoxError)) as caught:
                 await session.read()
+            assert "attach" in caught.value.hint
             with pytest.raises(TorError):
                 await user.box("box0")
+    async with await Network.open(TorEndpoints(*network.user_tor()), cache=tmp_path / "b") as user:
+        instance.box = await user.box("box0")
+        await instance.shutdown()
 
 
 async def test_a_box_that_is_gone_is_told_from_a_broken_tor(user):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.client.box import _frames
+from bento.client.upload import Upload
 from bento.functions.catalogue import CATALOGUE
 from bento.protocol import limits
 from bento.protocol.door import ClientDoor, Create
@@ -35,7 +35,7 @@ def flights(upload, call):
     request = ClientDoor().request(Create(manifest_text(upload), digest, b"", b""))
     session, owner = secrets.token_bytes(limits.SESSION_ID), secrets.token_bytes(limits.OWNER)
     invoke = encode(Invoke(session, encode_values(call), False, owner))
-    return len(request), sum(map(len, _frames(upload, owner, invoke)))
+    return len(request), sum(map(len, Upload(upload, owner).pieces(invoke)))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

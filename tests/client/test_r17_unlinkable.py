@@ -14,8 +14,8 @@ import pytest
 from tests.client.linker import RACY, SIZES, Linker, Tap, auc_interval
 from tests.local_box import local_box
 
-from bento.client import box
 from bento.client.box import Box, Instance
+from bento.client.upload import Upload
 from bento.protocol.padding import DOOR_CLASS, UPLOAD_CLASS, padded
 
 FIRST = b"def main(api, who): api.send(b'1' * 1000)"
@@ -64,7 +64,8 @@ class Unpadded(Honest):
 
     @contextlib.contextmanager
     def acting(self, user, patch):
-        patch.setattr("bento.client.box.fill", lambda size, smallest: b"")
+        for module in ("box", "upload"):
+            patch.setattr(f"bento.client.{module}.fill", lambda size, smallest: b"")
         patch.setattr("bento.protocol.door.fill", lambda size, smallest: b"")
         yield
 
@@ -74,13 +75,13 @@ class Slow(Honest):
 
     @contextlib.contextmanager
     def acting(self, user, patch):
-        send = box._send_code
+        send = Upload.send
 
         async def later(*args):
             await asyncio.sleep(user.delay)
             await send(*args)
 
-        patch.setattr(box, "_send_code", later)
+        patch.setattr(Upload, "send", later)
         yield
 
 

@@ -16,6 +16,7 @@ from tests.tor.fake_tor import FakeTor
 
 from bento.box.identity import Identity, load_or_create
 from bento.client.box import Box, BoxName
+from bento.client.persistence import PERSISTENCE
 from bento.client.route import UnixRoute
 from bento.sandbox import cgroup, uids
 from bento.sandbox.process import runs, start_time
@@ -49,6 +50,7 @@ class ProcessBox:
         self.config = folder / "bentod.toml"
         self.config.write_text(_CONFIG.format(folder=folder))
         self.log = folder / "log"
+        self.persistence = PERSISTENCE  # of clients
         self.process: subprocess.Popen[bytes] | None = None
         self.seen: set[tuple[int, int]] = set()
 
@@ -60,7 +62,9 @@ class ProcessBox:
     def box(self) -> Box:
         """A client's handle."""
         name = BoxName("crash", "AB" * 20, self.identity.key_hash)
-        return Box(name, UnixRoute(str(self.run / "onion.sock")))
+        box = Box(name, UnixRoute(str(self.run / "onion.sock")))
+        box.persistence = self.persistence
+        return box
 
     def spawn(self, *launcher: str, **options: object) -> None:
         """Begins to start it, by `launcher` if there is one."""

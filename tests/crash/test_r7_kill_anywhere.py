@@ -58,6 +58,7 @@ async def call(instance, word):
 
 async def use(box, told):
     """What users do, until it is done or the box dies."""
+    box.persistence = 0.0
     with contextlib.suppress(BentoError, OSError):
         for number in range(3):
             told.installed.append(await box.box.install(MEMORY))

@@ -263,3 +263,25 @@ def main(api): return " ".join(sorted(sys.modules))
         "inspect",
     }
     assert not loaded & heavy
+
+
+async def test_an_upload_goes_on_on_another_connection_and_only_there(guest):
+    code = b"def main(api): return 'whole'" + b"#" * 1000
+    guest.start(code)
+    guest.connect()
+    guest.send(session.Load(len(code), 0, OWNER), session.Code(code[:100]))
+    assert guest.next().received == 0
+    first = guest.sock
+    guest.connect()
+    guest.send(session.Load(len(code), session.ANYWHERE, OWNER))
+    assert guest.next().received == 100
+    first.sendall(encode(session.Code(code[100:])))  # was still under way
+    guest.send(session.Code(code[100:]))
+    assert isinstance(guest.next(), session.Loaded)
+    answer = session.client_reader().feed(first.recv(1 << 16))
+    assert isinstance(list(answer)[-1], session.Failed)
+    first.close()
+    guest.connect()
+    guest.send(session.Load(len(code), session.ANYWHERE, OWNER))  # the Loaded was lost
+    assert guest.next().received == len(code)
+    assert isinstance(guest.next(), session.Loaded)

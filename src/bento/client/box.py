@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.holders import prove
 from bento.client.patience import PATIENCE, Patience
+from bento.client.persistence import LOST, PERSISTENCE, Broken, Tries, persist
 from bento.client.routes import Routes
-from bento.client.session import Session, failure
+from bento.client.session import Comeback, Session, proof
+from bento.client.upload import Upload
 from bento.errors import (
     AttestationError,
     BentoError,
@@ -32,18 +34,11 @@ from bento.protocol.conclave import enclosed as in_conclave
 from bento.protocol.conclave import is_conclave, terms_hash
 from bento.protocol.door import Create, Created, Done, Inquire, Open, Opened, Shutdown
 from bento.protocol.manifest import Manifest, amended, manifest_text
-from bento.protocol.padding import CALL_CLASS, UPLOAD_CLASS, fill, pack
+from bento.protocol.padding import CALL_CLASS, fill
 from bento.protocol.session import (
     ANYWHERE,
     Attach,
-    Code,
-    Failed,
-    Granted,
     Invoke,
-    Load,
-    Loaded,
-    Loading,
-    client_reader,
     session_tag,
 )
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
@@ -51,7 +46,7 @@ from bento.protocol.values import encode_values
 from bento.protocol.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from bento.client.conclave import Enclosed, Trust
     from bento.client.route import Route
@@ -87,6 +82,7 @@ class Box:
     """A box reached over routes; every request is a stream of its own.
 
     `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
+    `persistence` is for how long a way that broke is tried again: seconds without any progress.
     `on_wait` hears what is waited for. `wallet` has passes to show instead.
     `lifetime` (seconds) is asked for in place of the manifests' own.
 
@@ -103,6 +99,7 @@ class Box:
         self._route = route
         self._routes = Routes(route, another)
         self.patience = PATIENCE
+        self.persistence = PERSISTENCE
         self.on_wait: Log | None = None
         self.wallet: Wallet | None = None
         self.lifetime: int | None = None
@@ -135,13 +132,53 @@ class Box:
         Raises PolicyError naming every item of its manifest the box does not allow, FunctionError
         (with the traceback in its notes) when its top level fails, AttestationError when `trust` does
         not accept the conclave."""
-        instance, pipe, parcel = await self._create(upload, trust, manifest)
+        tries = self._tries()
+        while True:
+            instance, pipe, parcel = await persist(
+                tries, lambda: self._create(upload, trust, manifest)
+            )
+            try:
+                await self._deliver(tries, instance, pipe, parcel)
+            except BoxError:
+                if parcel.begun:
+                    raise
+                # It broke before the guest had a byte of ours: the box has ended the instance.
+                await tries.again(Broken("the box lost the function", "install again"))
+            else:
+                return instance
+
+    async def _deliver(self, tries: Tries, instance: Instance, pipe: Pipe, parcel: Upload) -> None:
+        """Uploads until the function is loaded, over as many connections as it takes."""
         try:
-            await _send_code(pipe, parcel, instance.owner)
-            await _until_loaded(pipe, instance.learn)
+            await parcel.send(pipe)
+            await parcel.loaded(pipe, instance.learn)
+            return
+        except LOST as error:
+            await tries.again(error)
         finally:
             pipe.writer.close()
-        return instance
+
+        async def go_on() -> None:
+            pipe = await self._resume(instance, parcel)
+            tries.moved()
+            try:
+                await parcel.loaded(pipe, instance.learn)
+            finally:
+                pipe.writer.close()
+
+        await persist(tries, go_on, begun=True)
+
+    async def _resume(
+        self, instance: Instance, parcel: Upload, session: bytes = b"", follow: bytes = b""
+    ) -> Pipe:
+        """Another connection for an upload, on which all of it and `follow` has been sent."""
+        name = session or secrets.token_bytes(limits.SESSION_ID)
+        pipe = await self.open(instance.ticket.token, name, parcel.inquiry, instance.enclosed)
+        try:
+            return await parcel.resume(pipe, follow)
+        except BaseException:
+            pipe.writer.close()
+            raise
 
     async def run(
         self,
@@ -156,15 +193,32 @@ class Box:
 
         With `trust` in a conclave, see `install`; that takes one more."""
         arguments = encode_values([list(args), kwargs])
-        instance, pipe, parcel = await self._create(upload, trust)
+        tries = self._tries()
+        instance, pipe, parcel = await persist(tries, lambda: self._create(upload, trust))
         name = instance.session_name()
         invoke = encode(Invoke(name.session, arguments, text, instance.owner))
+        comeback = Comeback(
+            lambda: self._resume(instance, parcel, name.session, invoke),
+            lambda follow: self.open(
+                instance.ticket.token, name.session, follow, instance.enclosed
+            ),
+            tries,
+        )
         try:
-            await _send_code(pipe, parcel, instance.owner, invoke)
+            await parcel.send(pipe, invoke)
+        except OSError:
+            pass  # the session hears of it too, and comes back
         except BaseException:
             pipe.writer.close()
             raise
-        return instance, Session(pipe, name, fresh=True, on_log=on_log, on_grant=instance.learn)
+        session = Session(
+            *(pipe, name),
+            fresh=True,
+            on_log=on_log,
+            on_grant=instance.learn,
+            comeback=comeback,
+        )
+        return instance, session
 
     async def attest(self, trust: Trust) -> Verdict:
         """What `trust` makes of an empty conclave on this box, which is made for it and ended.
@@ -199,20 +253,37 @@ class Box:
     ) -> Session:
         """Goes on with a session, from byte `received` of its answer. `trust`: see `instance`."""
         self._expect(name)
-        attach = encode(Attach(name.session, received, _proof(name.owner)))
-        pipe = await self.open(name.token, name.session, attach, self._named(name, trust))
-        return Session(pipe, name, fresh=False)
+        attach = encode(Attach(name.session, received, proof(name.owner)))
+        enclosed = self._named(name, trust)
+        return await self._session(name.token, name, attach, fresh=False, enclosed=enclosed)
 
     async def shutdown(self, ticket: ShutdownTicket) -> None:
         """Ends the instance and everything it kept. Raises BoxError when there is none."""
         self._expect(ticket)
-        proof = prove(ticket.token, ticket.key, SHUTDOWN, bytes(limits.SESSION_TAG))
-        request = Shutdown(ticket.token.encode(), proof)
-        route = await self._routes.of(request.token)
-        _, answer, pipe = await knock(route, request, self.name.key_hash)
-        pipe.writer.close()
-        if not isinstance(answer, Done):
-            raise RemoteProtocolError("the box did not confirm the shutdown")
+        signed = prove(ticket.token, ticket.key, SHUTDOWN, bytes(limits.SESSION_TAG))
+        request = Shutdown(ticket.token.encode(), signed)
+        tries = self._tries()
+        tried = False
+        while True:
+            try:
+                route = await self._routes.of(request.token)
+                _, answer, pipe = await knock(route, request, self.name.key_hash)
+            except LOST as error:
+                if not tried and not isinstance(error, Broken):
+                    raise
+                tried = True
+                await tries.again(error)
+            except BusyError:
+                raise
+            except BoxError:
+                if tried:
+                    return  # it was done, and only the answer was lost
+                raise
+            else:
+                pipe.writer.close()
+                if not isinstance(answer, Done):
+                    raise RemoteProtocolError("the box did not confirm the shutdown")
+                return
 
     async def open(
         self, token: Capability, session: bytes, follow: bytes, enclosed: Enclosed | None = None
@@ -233,6 +304,32 @@ class Box:
             pipe = await attestation.over(pipe)
             pipe.writer.write(_whole(attestation.present(tag) + follow))
         return pipe
+
+    async def _session(
+        self,
+        token: Capability,
+        name: SessionTicket,
+        first: bytes,
+        *,
+        fresh: bool,
+        on_log: Log | None = None,
+        enclosed: Enclosed | None = None,
+    ) -> Session:
+        """A session over a connection that begins with `first`, and over others if that breaks."""
+        tries = self._tries()
+
+        async def begin() -> Pipe:
+            return await self.open(token, name.session, first, enclosed)
+
+        async def open_(follow: bytes) -> Pipe:
+            return await self.open(token, name.session, follow, enclosed)
+
+        comeback = Comeback(begin, open_, tries)
+        pipe = await persist(tries, begin)
+        return Session(pipe, name, fresh=fresh, on_log=on_log, comeback=comeback)
+
+    def _tries(self) -> Tries:
+        return Tries(self.persistence, self.on_wait)
 
     async def _enter(self, route: Route, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
         """Asks for a place at once; on a loaded box again, with a pass or with what it asks for.
@@ -270,7 +367,7 @@ class Box:
 
     async def _create(
         self, upload: bytes, trust: Trust | None, manifest: str | None = None
-    ) -> tuple[Instance, Pipe, bytes]:
+    ) -> tuple[Instance, Pipe, Upload]:
         """(a new instance, a stream to its guest, what is to be uploaded through it)."""
         if manifest is None:
             manifest = manifest_text(upload)
@@ -295,7 +392,7 @@ class Box:
             except BaseException:
                 await self._give_up(instance)
                 raise
-        return instance, pipe, upload
+        return instance, pipe, Upload(upload, instance.owner)
 
     async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
         route = await self._routes.new()
@@ -381,9 +478,10 @@ class Instance:
         With `text`, strings are converted to what main's annotations ask for."""
         name = self.session_name()
         arguments = encode_values([list(args), kwargs])
-        invoke = encode(Invoke(name.session, arguments, text, _proof(self.owner)))
-        pipe = await self.box.open(self.ticket.token, name.session, invoke, self.enclosed)
-        return Session(pipe, name, fresh=True, on_log=on_log)
+        follow = encode(Invoke(name.session, arguments, text, proof(self.owner)))
+        return await self.box._session(
+            self.ticket.token, name, follow, fresh=True, on_log=on_log, enclosed=self.enclosed
+        )
 
     def learn(self, token: bytes) -> None:
         """A conclave granted its owner this token: the ticket can be given away now."""
@@ -399,56 +497,3 @@ class Instance:
 def _whole(call: bytes) -> bytes:
     """A call as it leaves: padded to its class."""
     return call + fill(len(call), CALL_CLASS)
-
-
-def _proof(owner: bytes) -> bytes:
-    """What shows the guest its owner. Others send random bytes: no message tells who installed it."""
-    return secrets.token_bytes(limits.OWNER) if owner == _NOBODY else owner
-
-
-def _frames(upload: bytes, owner: bytes, follow: bytes) -> Iterator[bytes]:
-    """A small upload and what follows it are one piece: one write, one turn of every loop it passes."""
-    code = pack(upload)
-    piece = encode(Load(len(code), 0, owner))
-    size = len(follow)
-    for start in range(0, len(code), limits.CHUNK):
-        piece += encode(Code(code[start : start + limits.CHUNK]))
-        size += len(piece)
-        if start + limits.CHUNK < len(code):
-            yield piece
-            piece = b""
-    yield piece + follow + fill(size, UPLOAD_CLASS)
-
-
-async def _send_code(pipe: Pipe, upload: bytes, owner: bytes, follow: bytes = b"") -> None:
-    try:
-        for piece in _frames(upload, owner, follow):
-            pipe.writer.write(piece)
-            await pipe.writer.drain()
-    except OSError:
-        raise BoxError("the connection broke during the upload", "install again") from None
-
-
-async def _until_loaded(pipe: Pipe, on_grant: Callable[[bytes], None]) -> None:
-    async for message in _messages(pipe):
-        if isinstance(message, Loaded):
-            return
-        if isinstance(message, Granted):
-            on_grant(message.token)
-            continue
-        if isinstance(message, Failed):
-            raise failure(message)
-        if not isinstance(message, Loading):
-            raise RemoteProtocolError("the guest answered an upload with something else")
-    raise BoxError("the connection broke during the upload", "install again")
-
-
-async def _messages(pipe: Pipe) -> AsyncIterator[object]:
-    reader = client_reader()
-    data = pipe.early
-    while True:
-        for message in reader.feed(data):
-            yield message
-        data = await pipe.reader.read(_READ)
-        if not data:
-            return

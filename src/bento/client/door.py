@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bento.errors import BoxError, BusyError
+from bento.client.persistence import Broken
+from bento.errors import BusyError
 from bento.protocol.door import Answer, Busy, ClientDoor, Inquire, Refused, Request, Welcome
 from bento.protocol.policy import Policy, verify
 
@@ -59,11 +60,14 @@ async def knock(
     """Sends `request` (and `follow`, for the guest behind it) and reads the answer.
 
     The box must show the key whose hash is `key_hash`. Raises the box's refusal as the error it is,
-    BoxError when the box hangs up, RemoteProtocolError when it talks nonsense."""
+    Broken when the box hangs up, RemoteProtocolError when it talks nonsense."""
     door = ClientDoor()
     reader, writer = await route.open(door.request(request) + follow)
     try:
         greeting, answer = await _read(door, reader, request, key_hash)
+    except OSError as error:
+        writer.close()
+        raise _hung_up() from error
     except BaseException:
         writer.close()
         raise
@@ -77,7 +81,7 @@ async def _read(
     while True:
         data = await reader.read(_READ)
         if not data:
-            raise BoxError("the box hung up", "it may be restarting; try again or use another box")
+            raise _hung_up()
         for message in door.receive(data):
             if isinstance(message, Refused | Busy):
                 error = message.error()
@@ -92,3 +96,7 @@ async def _read(
                 continue
             assert greeting is not None
             return greeting, message
+
+
+def _hung_up() -> Broken:
+    return Broken("the box hung up", "it may be restarting; try again or use another box")

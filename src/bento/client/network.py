@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bento.tor.circuits import Circuit
+
 _MAX_AGE = (
     3600.0  # seconds: the age at which a list of boxes is read again; a consensus' own lifetime
 )
@@ -54,9 +56,11 @@ class Network:
         self, controller: Controller, socks: str, cache: Path, tor: TorProcess | None
     ) -> None:
         self._controller = controller
+        self._socks = socks
         self._cache = cache
         self._tor = tor
         self._circuits = CircuitManager(controller, socks)
+        self._connecting = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -144,11 +148,33 @@ class Network:
         if entrance not in (None, "circuit", "onion"):
             raise UsageError(f"there is no entrance {entrance!r}", "it is circuit or onion")
         if announced.onion and (entrance == "onion" or not (announced.port or entrance)):
-            return OnionRoute(self._circuits, announced.onion)
+            return OnionRoute(self._live, announced.onion)
         if announced.port and entrance != "onion":
-            circuit = await self._circuits.build(entry.fingerprint)
-            return CircuitRoute(circuit, announced.circuit_host(entry.address), announced.port)
+            host = announced.circuit_host(entry.address)
+
+            async def build() -> Circuit:
+                return await (await self._live()).build(entry.fingerprint)
+
+            return CircuitRoute(await build(), host, announced.port, build)
         raise BoxError(f"the box has no {entrance} entrance", "use the other entrance")
+
+    async def _live(self) -> CircuitManager:
+        """Circuits of a tor that runs: of a new connection to it, if it was restarted; and our own is
+        started again, if it ended. Raises TorError while there is none."""
+        async with self._connecting:
+            if self._controller.closed.done():
+                await self._circuits.close()
+                if self._tor is not None and self._tor.exited.done():
+                    self._tor, _ = await _start_tor(bento_home() / "tor", None)
+                controller = await Controller.connect(self._controller.address)
+                try:
+                    await controller.authenticate()
+                except BaseException:
+                    await controller.close()
+                    raise
+                self._controller = controller
+                self._circuits = CircuitManager(controller, self._socks)
+            return self._circuits
 
 
 def _missing(name: str | None) -> BoxError:

@@ -11,6 +11,8 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bento.tor.circuits import Circuit, CircuitManager
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -23,14 +25,26 @@ class Route(Protocol):
 
 
 class CircuitRoute:
-    """Streams of one circuit whose last hop is the box's own relay."""
+    """Streams of one circuit whose last hop is the box's own relay; of another one, got by `build`,
+    once that has ended."""
 
-    def __init__(self, circuit: Circuit, host: str, port: int) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        host: str,
+        port: int,
+        build: Callable[[], Awaitable[Circuit]] | None = None,
+    ) -> None:
         self._circuit = circuit
         self._host = host
         self._port = port
+        self._build = build
+        self._building = asyncio.Lock()
 
     async def open(self, early: bytes = b"") -> Stream:
+        async with self._building:
+            if self._build is not None and self._circuit.closed.done():
+                self._circuit = await self._build()
         return await self._circuit.open_stream(self._host, self._port, early)
 
     async def close(self) -> None:
@@ -40,16 +54,17 @@ class CircuitRoute:
 class OnionRoute:
     """Streams to the box's onion service, isolated from everything else this tor does."""
 
-    def __init__(self, circuits: CircuitManager, onion: str, port: int = 80) -> None:
+    def __init__(
+        self, circuits: Callable[[], Awaitable[CircuitManager]], onion: str, port: int = 80
+    ) -> None:
         self._circuits = circuits
         self._host = f"{onion}.onion"
         self._port = port
         self._isolation = secrets.token_hex(16)
 
     async def open(self, early: bytes = b"") -> Stream:
-        return await self._circuits.open_stream(
-            self._host, self._port, early, isolation=self._isolation
-        )
+        circuits = await self._circuits()
+        return await circuits.open_stream(self._host, self._port, early, isolation=self._isolation)
 
     async def close(self) -> None:
         """Nothing is held between streams."""

@@ -236,8 +236,10 @@ class SessionConnection(Connection):
     def _load(self, message: session.Load) -> None:
         self._permit(control.MAY_INVOKE)
         self.owner = self.runtime.claim(message.owner)
-        received = self.runtime.begin_upload(message.size, message.offset)
+        received = self.runtime.begin_upload(self, message.size, message.offset)
         self.send(session.Loading(received))
+        if self.loaded:
+            self.report_loaded()
 
     def _invoke(self, message: session.Invoke) -> None:
         self._prove(message.owner)
@@ -271,7 +273,10 @@ class SessionConnection(Connection):
         attached = found.attach(self, received)
         if isinstance(previous, SessionConnection):
             previous.session = None
-            previous.close()
+            # Or it would come back by itself, and the two would take turns for ever.
+            previous.fail(
+                BoxError("another client goes on with this session", "leave it to that one")
+            )
         self.session = found
         self.send(attached)
         self.pump()

@@ -33,6 +33,11 @@ class Function:
         self.main: Callable[..., object] | None = None
 
     @property
+    def size(self) -> int | None:
+        """What the upload was announced to have."""
+        return self._size
+
+    @property
     def received(self) -> int:
         return len(self._code)
 

@@ -22,7 +22,7 @@ from bento.guest.function import Function, describe
 from bento.guest.session import Session
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
-from bento.protocol.session import session_tag
+from bento.protocol.session import ANYWHERE, session_tag
 
 LISTENER_FD = 3
 EGRESS_PORT = 1080
@@ -47,6 +47,7 @@ class Runtime:
         self._started_at = 0.0
         self._installed = False  # whether all of the code came and was what was announced
         self._function: Function | None = None
+        self._uploader: SessionConnection | None = None
         self._loaded = Signal()
         self._failure: FunctionError | None = None
         self._failure_text = ""
@@ -218,20 +219,30 @@ class Runtime:
             raise BoxError("this instance has an owner already", "install one of your own")
         return True
 
-    def begin_upload(self, size: int, offset: int) -> int:
-        assert self._function is not None
-        if self._function.main is not None or self._failure is not None:
+    def begin_upload(self, connection: SessionConnection, size: int, offset: int) -> int:
+        """How much of the upload is there; from here `connection` is the one that brings the rest."""
+        function = self._function
+        assert function is not None
+        if self._installed and offset != ANYWHERE:
             raise BoxError("the function is installed already", "invoke it")
-        self._function.begin(size, offset)
-        return self._function.received
+        self._uploader = connection
+        if self._installed:
+            connection.loaded = function.main is not None or self._failure is not None
+            return size
+        if offset == ANYWHERE:
+            offset = function.received if function.size == size else 0
+        function.begin(size, offset)
+        return function.received
 
     def code(self, connection: SessionConnection, data: bytes) -> None:
         assert self._function is not None
+        if connection is not self._uploader:
+            raise BoxError("another connection goes on with the upload", "leave it to that one")
         self._function.append(data)
         if self._function.complete:
             self._function.verify()
             self._installed = True
-            start_new_thread(self._load, (connection,))
+            start_new_thread(self._load, ())
 
     def session(self, name: bytes, create: bool, counted: bool = False) -> tuple[Session, bool]:
         """The session called `name` and whether it is new. A `counted` one is new only once."""
@@ -309,7 +320,7 @@ class Runtime:
 
     # -- the function's threads ------------------------------------------------------------------
 
-    def _load(self, connection: SessionConnection) -> None:
+    def _load(self) -> None:
         assert self._function is not None
         try:
             self._function.load()
@@ -319,8 +330,10 @@ class Runtime:
             detail, self._failure_text = describe(error)
             self._failure = FunctionError(f"{detail} while it was loaded")
         self._loaded.set()
-        connection.loaded = True
-        self.wake(connection)
+        uploader = self._uploader
+        assert uploader is not None
+        uploader.loaded = True
+        self.wake(uploader)
 
     def _call(
         self, session: Session, args: list[object], kwargs: dict[str, object], text: bool

@@ -33,7 +33,8 @@ ANYWHERE = (1 << 64) - 1
 
 class Load(Message, tag=0x20):
     """The upload, as `padding.pack` made it, follows in Code frames; with `offset` > 0 it is continued
-    there."""
+    there. With ANYWHERE the client waits for the Loading, which says where, and for nothing more if all
+    of it is there."""
 
     size: int = field(U64)
     offset: int = field(U64)

@@ -138,6 +138,8 @@ class Incoming:
         return consumed
 
     def resume(self, consumed: int) -> None:
-        """A new connection begins: what was not consumed is asked for again."""
+        """A new connection begins: what was not consumed is asked for again, and its end with it."""
+        if self.received != consumed:
+            self.closed = False
         self.received = consumed
         self._acknowledged = consumed
