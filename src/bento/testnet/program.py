@@ -18,6 +18,8 @@ from pathlib import Path
 from bento.errors import HostError, UsageError
 
 _POLL = 0.02  # seconds between two looks for the ready file
+_LEASH = ("setpriv", "--pdeathsig", "SIGINT", "env", "--default-signal=INT")
+"""What is started in the background of a shell ignores SIGINT, and would hand that down."""
 _STEPS = ((signal.SIGINT, 15.0), (signal.SIGKILL, 5.0))  # a bentod ends its instances meanwhile
 _LONGEST_LOG = 4 << 20  # bytes; a longer one is begun anew at the next start
 
@@ -49,7 +51,7 @@ class Program:
                 if log.tell() > _LONGEST_LOG:
                     log.truncate(0)
                 self._process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "SIGINT", *self._command],
+                    [*_LEASH, *self._command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
