@@ -11,8 +11,7 @@ already sent behind an Open are the pipe's first. Anything else ends the connect
 A loaded box answers a Create with Busy: the price (see `puzzle`) or a time to wait. The client pays
 and asks again on a new stream; an idle box asks for nothing and costs no round trip more.
 
-`BoxDoor` and `ClientDoor` are the two machines: bytes in, messages out, no I/O. The legal order is
-the table `_NEXT` of each.
+`BoxDoor` and `ClientDoor` are the two machines: bytes in, messages out, no I/O.
 """
 
 from __future__ import annotations
