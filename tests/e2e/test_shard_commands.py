@@ -45,3 +45,27 @@ def test_shards_say_what_is_wrong_with_their_words(tmp_path):
         done = bento(*words)
         assert done.status == 2, done.err
         assert "hint: " in done.err
+
+
+def test_shards_wait_in_conclaves_by_the_same_flag(network, tmp_path):
+    path, emulated = tmp_path / "thesis.pdf", "--allow-emulated"
+    path.write_bytes(bytes(range(256)) * 2000)
+    words = ("put", "--json", "--shards", 3, "--need", 2, "--for", "1h", "--conclave", emulated)
+    put = bento(*words, path)
+    assert put.status == 0, put.err
+    assert put.err.count("EMULATED: the operator can read everything") == 1
+    ticket = put.json["ticket"]
+    assert bento("get", ticket).status == 15, "the default policy refuses"
+    assert bento("get", emulated, ticket).out == path.read_bytes()
+    assert bento("shutdown", put.json["shutdown"][0]).status == 0
+    repaired = bento("shard", "repair", emulated, "--json", ticket).json
+    assert list(repaired["lost"]) == put.json["boxes"][:1]
+    chosen = ",".join(put.json["boxes"][:2])
+    assert bento("get", emulated, "--from", chosen, repaired["ticket"]).out == path.read_bytes()
+    policy = tmp_path / "policy.toml"
+    policy.write_text("distinct_vendors = true\n")
+    strict = bento(*words[:-4], "--for", "1m", "--conclave", emulated, "--trust", policy, path)
+    assert strict.status == 15
+    assert "distinct_vendors asks for 3 vendors" in strict.err
+    for end in put.json["shutdown"][1:]:
+        bento("shutdown", end)

@@ -44,27 +44,34 @@ def trust(args: argparse.Namespace) -> Trust | None:
 
 def trust_of(args: argparse.Namespace, line: Ticket | SessionTicket) -> Trust | None:
     """The same for a ticket, which says whether a conclave is meant. Raises UsageError."""
-    if line.pin:
+    return trust_if(args, line.NOUN, enclosed=bool(line.pin))
+
+
+def trust_if(args: argparse.Namespace, noun: str, *, enclosed: bool) -> Trust | None:
+    """The trust for what a line called `noun` names, `enclosed` in a conclave or not. Raises UsageError."""
+    if enclosed:
         return given_trust(args)
     if args.trust or args.allow_emulated:
         raise UsageError(
-            f"this {line.NOUN} is for a function in no conclave", "its box can read all it does"
+            f"this {noun} is for a function in no conclave", "its box can read all it does"
         )
     return None
-
-
-def refuse(args: argparse.Namespace, why: str) -> None:
-    """Raises UsageError if a conclave was asked for where there can be none."""
-    if getattr(args, "conclave", False) or args.trust or args.allow_emulated:
-        raise UsageError(why, "leave --conclave, --trust and --allow-emulated out")
 
 
 def given_trust(args: argparse.Namespace) -> Trust:
     """The trust that --trust and --allow-emulated describe."""
     from bento import face
 
-    return face.trust(args.trust, allow_emulated=args.allow_emulated, tell=_tell)
+    return face.trust(args.trust, allow_emulated=args.allow_emulated, tell=_Teller())
 
 
-def _tell(verdict: Verdict) -> None:
-    say(f"conclave: {verdict.summary}")
+class _Teller:
+    """Says each verdict once: every connection is attested anew."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, verdict: Verdict) -> None:
+        if verdict.summary not in self._said:
+            self._said.add(verdict.summary)
+            say(f"conclave: {verdict.summary}")

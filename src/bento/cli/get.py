@@ -63,11 +63,13 @@ async def _get_shards(
 ) -> tuple[Content, dict[str, Any]]:
     from bento.cli import shards
 
-    conclave.refuse(args, "shards are not kept in conclaves")
+    trust = conclave.trust_if(args, ticket.NOUN, enclosed=ticket.enclosed)
     if args.status:
         raise UsageError("a shard ticket has no status", "bento shard repair checks every shard")
     into = args.output.absolute() if args.output else Path.cwd()
-    content, problems = await shards.get(args, ticket, into, lambda found: _open(args, found))
+    content, problems = await shards.get(
+        args, ticket, into, lambda found: _open(args, found), trust
+    )
     return content, {"problems": problems}
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         _check_shards(args)
         asyncio.run(shards.put(args, content, rules))
         return 0
-    put = Put(args.file, content, rules)
+    put = Put(args.file, content, rules, conclave.trust(args))
     ticket, name, disk = asyncio.run(_put(args, put))
     _show(args, put, ticket, name, disk)
     put.forget()
@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
 def _check_shards(args: argparse.Namespace) -> None:
     from bento.errors import UsageError
 
-    conclave.refuse(args, "shards are not kept in conclaves")
     for option, given in (
         ("--gets", args.gets),
         ("--max-bytes", args.max_bytes),
@@ -109,7 +108,7 @@ async def _put(args: argparse.Namespace, put: Put) -> tuple[Ticket, str, int]:
             say("going on where an earlier put of this file stopped")
     async with connect(**where) as box:
         with Bar("put", quiet=args.json) as bar:
-            ticket = await put.run(box, bar.show, conclave.trust(args))
+            ticket = await put.run(box, bar.show)
         assert put.instance is not None
         disk = (await status(put.instance)).get("disk", 0)
         return ticket, box.name.nickname, disk if isinstance(disk, int) else 0

@@ -7,6 +7,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bento.cli import conclave
 from bento.cli.output import emit, say
 from bento.cli.progress import Bar
 from bento.errors import BoxError, UsageError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bento.client.box import Box
+    from bento.client.conclave import Trust
     from bento.client.network import Network
     from bento.functions.dropbox.sealing import Content
     from bento.functions.dropbox.sink import OpenSink
@@ -71,7 +73,8 @@ async def put(args: argparse.Namespace, content: Content, rules: Rules) -> None:
     from bento.functions.shard.put import ShardPut
 
     plan = Plan(args.need or default_need(args.shards), args.shards, content.sealed_size)
-    shard_put = ShardPut(f"{args.file.absolute()} {content}", plan, rules, say)
+    trust = conclave.trust(args)
+    shard_put = ShardPut(f"{args.file.absolute()} {content}", plan, rules, say, trust)
     key = shard_put.key(content)
     async with network(progress=speak(args)) as net:
         entries = await net.boxes()
@@ -125,7 +128,11 @@ def _show_put(
 
 
 async def get(
-    args: argparse.Namespace, ticket: ShardTicket, into: Path, open_sink: OpenSink
+    args: argparse.Namespace,
+    ticket: ShardTicket,
+    into: Path,
+    open_sink: OpenSink,
+    trust: Trust | None,
 ) -> tuple[Content, dict[str, str]]:
     """(what was fetched, box -> what was wrong with it)."""
     import secrets
@@ -138,7 +145,7 @@ async def get(
         order = _order(ticket, known, args.source)
         if not args.source:
             secrets.SystemRandom().shuffle(order)
-        shard_get = ShardGet(ticket, str(into))
+        shard_get = ShardGet(ticket, str(into), trust)
         with Bar("get", quiet=args.json) as bar:
             connect = connecting(net, args.entrance)
             content = await shard_get.run(connect, open_sink, order, bar.show)
@@ -180,7 +187,7 @@ def tell(problems: dict[str, str]) -> None:
 
 
 async def repair(
-    args: argparse.Namespace, ticket: ShardTicket, rules: Rules
+    args: argparse.Namespace, ticket: ShardTicket, rules: Rules, trust: Trust | None
 ) -> tuple[ShardTicket, dict[str, str], list[str]]:
     """(the ticket for all shards, box -> what was wrong with its shard, where the shards are now)."""
     from bento.face import network
@@ -190,7 +197,8 @@ async def repair(
         entries = await net.boxes(refresh=True)
         if not entries:
             raise BoxError("no relay announces any box")
-        done = await make_anew(ticket, connecting(net, args.entrance), entries, rules, say)
+        connect = connecting(net, args.entrance)
+        done = await make_anew(ticket, connect, entries, rules, say, trust)
     known = names(entries)
     boxes = [known.get(shard.box, shard.box.hex()) for shard in done.ticket.shards]
     return done.ticket, _named(ticket, known, done.lost), boxes

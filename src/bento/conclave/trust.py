@@ -62,17 +62,20 @@ def evaluate_plain(policy: TrustPolicy) -> Verdict:
     return Verdict(text, (("level", "none"),), refusals)
 
 
-def evaluate_spread(policy: TrustPolicy, claims: Sequence[Claims], need: int) -> Verdict:
+def evaluate_spread(policy: TrustPolicy, vendors: Sequence[str], need: int) -> Verdict:
     """Whether `need` of these boxes' shares stay out of any one vendor's reach.
 
-    Shares of a secret lie on boxes with `claims`; `need` of them bring it back. If one vendor's
+    Each share of a secret lies on hardware of one of `vendors`; `need` of them bring it back. If one vendor's
     hardware is broken, all shares on it are lost at once, so no vendor may hold `need`.
     """
     held: dict[str, int] = {}
-    for claim in claims:
-        held[claim.vendor] = held.get(claim.vendor, 0) + 1
+    for vendor in vendors:
+        held[vendor] = held.get(vendor, 0) + 1
     refusals = tuple(
-        Refusal("distinct_vendors", f"{count} of {len(claims)} shares lie on {vendor} hardware")
+        Refusal(
+            "distinct_vendors",
+            f"{count} shards would lie on hardware of {vendor!r}, and any {need} bring the file back",
+        )
         for vendor, count in held.items()
         if policy.distinct_vendors and count >= need
     )

@@ -35,6 +35,11 @@ class Verdict:
     refusals: tuple[Refusal, ...]
 
     @property
+    def vendor(self) -> str:
+        """Whose hardware it is about; empty where there is none."""
+        return dict(self.facts).get("vendor", "")
+
+    @property
     def accepted(self) -> bool:
         return not self.refusals
 

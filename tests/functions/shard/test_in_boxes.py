@@ -101,7 +101,7 @@ def one_box_runs(monkeypatch, boxes, number, lie):
     """That box runs a dropbox that cheats."""
     honest, real = transfer.upload, transfer.install
 
-    async def install(box, size, rules):
+    async def install(box, size, rules, trust=None):
         cheats = int(box.name.fingerprint, 16) == number
         source = (
             honest().decode().replace("api.send(piece, timeout=IDLE_SECONDS)", lie)
@@ -109,7 +109,7 @@ def one_box_runs(monkeypatch, boxes, number, lie):
             else honest().decode()
         )
         monkeypatch.setattr(transfer, "upload", source.encode)
-        return await real(box, size, rules)
+        return await real(box, size, rules, trust)
 
     monkeypatch.setattr(transfer, "install", install)
 

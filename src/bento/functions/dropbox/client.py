@@ -71,11 +71,16 @@ def read(path: Path) -> Iterator[bytes]:
 class Put:
     """One file on its way to a box. The same file under the same rules goes on where it stopped."""
 
-    def __init__(self, path: Path, content: Content, rules: Rules) -> None:
+    def __init__(
+        self, path: Path, content: Content, rules: Rules, trust: Trust | None = None
+    ) -> None:
+        """With `trust` the file waits in a conclave: a put in the open is then not gone on with."""
         self._path = path
         self.content = content
         self._rules = rules
-        self._unfinished = Unfinished("put", f"{path.absolute()} {content} {rules}")
+        self._trust = trust
+        where = " in a conclave" if trust is not None else ""
+        self._unfinished = Unfinished("put", f"{path.absolute()} {content} {rules}{where}")
         self._notes = self._unfinished.read()
         self.instance: Instance | None = None
 
@@ -84,14 +89,10 @@ class Put:
         """The fingerprint of the box that has a part of it already."""
         return Ticket.parse(self._notes["ticket"]).box.hex() if self._notes else None
 
-    async def run(
-        self, box: Box, progress: Progress | None = None, trust: Trust | None = None
-    ) -> Ticket:
-        """The ticket, once the box has proved by its hash that it stored the whole file.
-
-        With `trust` the file waits in a conclave."""
+    async def run(self, box: Box, progress: Progress | None = None) -> Ticket:
+        """The ticket, once the box has proved by its hash that it stored the whole file."""
         size = self.content.sealed_size
-        instance = await self._resumed(box, trust) or await self._begun(box, trust)
+        instance = await self._resumed(box) or await self._begun(box)
         key = derive_key(bytes.fromhex(self._notes["secret"]), self.content)
         blocks = seal(key, self.content, read(self._path))
         tell = (lambda done: progress(done, size)) if progress else None
@@ -103,11 +104,11 @@ class Put:
         """The ticket was handed over: nothing of the transfer is kept here."""
         self._unfinished.forget()
 
-    async def _resumed(self, box: Box, trust: Trust | None) -> Instance | None:
+    async def _resumed(self, box: Box) -> Instance | None:
         if not self._notes:
             return None
         ticket = Ticket.parse(self._notes["ticket"])
-        instance = box.instance(ticket, recall(ticket), trust)
+        instance = box.instance(ticket, recall(ticket), self._trust)
         instance.shutdown_ticket = ShutdownTicket.parse(self._notes["shutdown"])
         instance.expires = int(self._notes["expires"])
         try:
@@ -116,8 +117,8 @@ class Put:
             return None  # it has ended meanwhile
         return instance
 
-    async def _begun(self, box: Box, trust: Trust | None) -> Instance:
-        instance = await transfer.install(box, self.content.sealed_size, self._rules, trust)
+    async def _begun(self, box: Box) -> Instance:
+        instance = await transfer.install(box, self.content.sealed_size, self._rules, self._trust)
         remember(instance)
         assert instance.shutdown_ticket is not None
         self._notes = {

@@ -9,6 +9,7 @@ told to), or let a box that cheated go unnamed.
     coding.py     fragments of a stripe, and back                  (pure)
     layout.py     what a shard is made of, its hash tree           (pure)
     diversity.py  which boxes                                      (pure)
+    vendors.py    whose hardware, where they are in conclaves    (pure)
     ticket.py     the line that brings a file back                 (pure)
     put.py        a file onto boxes                                (at home)
     gather.py     shards from boxes, several at once               (at home)

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bento.errors import BentoError, BoxError, HostError, RemoteProtocolError
+from bento.errors import AttestationError, BentoError, BoxError, HostError, RemoteProtocolError
 from bento.functions.dropbox.client import NAME
 from bento.functions.dropbox.sealing import Content
 from bento.functions.dropbox.sink import Receiver
@@ -25,11 +25,13 @@ from . import diversity
 from .gather import Gathering
 from .layout import STRIPE, ShardReader
 from .put import Storing
+from .vendors import Vendors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from bento.client.conclave import Trust
     from bento.functions.dropbox.client import Progress
     from bento.functions.dropbox.sink import OpenSink
     from bento.functions.dropbox.transfer import Rules
@@ -44,8 +46,10 @@ _CHECKED_AT_ONCE = 4  # shards read at the same time when all are checked
 class ShardGet:
     """One file on its way home from many boxes. `problems`: what was wrong with which shard's box."""
 
-    def __init__(self, ticket: ShardTicket, into: str) -> None:
+    def __init__(self, ticket: ShardTicket, into: str, trust: Trust | None = None) -> None:
+        """`trust` is asked where the shards are in conclaves."""
         self._ticket = ticket
+        self._trust = trust
         self._unfinished = Unfinished("get", f"{ticket.root.hex()} {ticket.key.hex()} {into}")
         self.problems: dict[int, str] = {}
 
@@ -68,7 +72,7 @@ class ShardGet:
         first, skip = divmod(offset, STRIPE)
         name = secrets.token_bytes(NAME)
         try:
-            async with Gathering(self._ticket, connect, name, order) as gathering:
+            async with Gathering(self._ticket, connect, name, order, self._trust) as gathering:
                 try:
                     async for stripe in gathering.stripes(first):
                         receiver.take(stripe[skip:])
@@ -98,24 +102,33 @@ async def repair(
     entries: Sequence[RelayEntry],
     rules: Rules,
     tell: Callable[[str], None] = lambda _: None,
+    trust: Trust | None = None,
 ) -> Repaired:
     """Reads every shard, and stores those that are gone or wrong anew, unrelated to the rest: on other
     boxes if there are enough, else again on those that lost theirs, and never on one that lied.
 
-    Raises BoxError when fewer than the needed shards are good."""
-    found = await check(ticket, connect)
+    Shards in conclaves are made anew in conclaves that `trust` accepts.
+
+    Raises BoxError when fewer than the needed shards are good, AttestationError when `trust` refused the
+    rest or what could replace it."""
+    vendors = _vendors(ticket, trust)
+    found = await check(ticket, connect, vendors)
     lost = {number: problem.detail for number, problem in found.items()}
     if not lost:
         return Repaired(ticket, lost)
     good = [number for number in range(ticket.plan.total) if number not in lost]
     if len(good) < ticket.plan.need:
         told = "; ".join(f"shard {number}: {problem}" for number, problem in lost.items())
-        raise BoxError(f"{len(good)} shards are good, {ticket.plan.need} are needed; {told}")
+        kind = _kind(found)
+        raise kind(f"{len(good)} shards are good, {ticket.plan.need} are needed; {told}")
     held = {ticket.shards[number].box.hex().upper() for number in good}
     taken = [entry for entry in entries if entry.fingerprint in held]
     with _sealed_copy() as path:
-        await _fetch_sealed(ticket, connect, good, path)
-        storing = Storing(ticket.plan, lambda: _read(path), rules, sorted(lost), lambda: None, tell)
+        await _fetch_sealed(ticket, connect, good, path, trust)
+        storing = Storing(
+            *(ticket.plan, lambda: _read(path), rules, sorted(lost), lambda: None, tell),
+            vendors=vendors,
+        )
         await storing.run(connect, _pool(ticket, found, entries, taken), ticket.rules, taken)
     if storing.root != ticket.root:
         raise RemoteProtocolError("the shards made anew are not those of this file")
@@ -124,6 +137,22 @@ async def repair(
         for number, shard in enumerate(ticket.shards)
     )
     return Repaired(replace(ticket, shards=shards), lost)
+
+
+def _vendors(ticket: ShardTicket, trust: Trust | None) -> Vendors | None:
+    if not ticket.enclosed:
+        return None
+    if trust is None:
+        from bento.client.conclave import Trust
+
+        trust = Trust()
+    return Vendors(trust, ticket.plan.need, ticket.plan.total)
+
+
+def _kind(found: dict[int, BentoError]) -> type[BoxError] | type[AttestationError]:
+    """Whether it is the trust policy that stands in the way, and nothing else."""
+    refused = all(isinstance(error, AttestationError) for error in found.values())
+    return AttestationError if refused else BoxError
 
 
 def _pool(
@@ -146,16 +175,21 @@ def _pool(
     return others
 
 
-async def check(ticket: ShardTicket, connect: Connect) -> dict[int, BentoError]:
+async def check(
+    ticket: ShardTicket, connect: Connect, vendors: Vendors | None = None
+) -> dict[int, BentoError]:
     """Reads every shard to its end: what is wrong with those that are not as they were stored. A box
-    that gave something else than its shard has a RemoteProtocolError."""
+    that gave something else than its shard has a RemoteProtocolError. `vendors` learns whose hardware
+    holds the good ones."""
     places = asyncio.Semaphore(_CHECKED_AT_ONCE)
 
     async def one(number: int) -> BentoError | None:
         async with places:
             try:
-                await _read_shard(ticket, connect, number)
+                await _read_shard(ticket, connect, number, vendors)
             except BentoError as error:
+                if vendors is not None:
+                    vendors.release(number)
                 return error
             except OSError as error:
                 return BoxError(f"the connection broke: {error.strerror}")
@@ -165,13 +199,16 @@ async def check(ticket: ShardTicket, connect: Connect) -> dict[int, BentoError]:
     return {number: problem for number, problem in enumerate(problems) if problem is not None}
 
 
-async def _read_shard(ticket: ShardTicket, connect: Connect, number: int) -> None:
+async def _read_shard(
+    ticket: ShardTicket, connect: Connect, number: int, vendors: Vendors | None
+) -> None:
     reader = ShardReader(ticket.plan, number, ticket.root)
     shard = ticket.shards[number]
     size = ticket.plan.shard_size
+    trust = vendors.trust(number, judged=False) if vendors is not None else None
     async with (
         connect(shard.box) as box,
-        fetching(box.instance(shard), secrets.token_bytes(NAME), 0, size) as pieces,
+        fetching(box.instance(shard, trust=trust), secrets.token_bytes(NAME), 0, size) as pieces,
     ):
         async for piece in pieces:
             for _ in reader.feed(piece):
@@ -181,10 +218,15 @@ async def _read_shard(ticket: ShardTicket, connect: Connect, number: int) -> Non
 
 
 async def _fetch_sealed(
-    ticket: ShardTicket, connect: Connect, good: Sequence[int], path: Path
+    ticket: ShardTicket,
+    connect: Connect,
+    good: Sequence[int],
+    path: Path,
+    trust: Trust | None,
 ) -> None:
+    name = secrets.token_bytes(NAME)
     with path.open("wb") as file:
-        async with Gathering(ticket, connect, secrets.token_bytes(NAME), good) as gathering:
+        async with Gathering(ticket, connect, name, good, trust) as gathering:
             async for stripe in gathering.stripes():
                 file.write(stripe)
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bento.errors import BentoError, BoxError
+from bento.errors import AttestationError, BentoError, BoxError
 from bento.functions.dropbox.transfer import fetching
 
 from .layout import ShardReader
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from bento.client.box import Box
+    from bento.client.conclave import Trust
 
     from .ticket import ShardTicket
 
@@ -50,6 +51,7 @@ class Source:
     fragments: dict[int, bytes] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
     problem: str = ""
+    refused: bool = False  # by the trust policy
 
     @property
     def alive(self) -> bool:
@@ -57,13 +59,20 @@ class Source:
 
 
 class Gathering:
-    """The stripes of one file. `order`: the shards to use, best first. Use it as a context manager.
+    """The stripes of one file. `order`: the shards to use, best first; `trust`
+    is asked where they are in conclaves. Use it as a context manager.
 
     `problems` tells, by the number of the shard, what was wrong with its box."""
 
     def __init__(
-        self, ticket: ShardTicket, connect: Connect, name: bytes, order: Sequence[int]
+        self,
+        ticket: ShardTicket,
+        connect: Connect,
+        name: bytes,
+        order: Sequence[int],
+        trust: Trust | None = None,
     ) -> None:
+        self._trust = trust
         self._ticket = ticket
         self._plan = ticket.plan
         self._connect = connect
@@ -88,7 +97,8 @@ class Gathering:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stripes(self, first: int = 0) -> AsyncIterator[bytes]:
-        """The sealed file's stripes from `first` on. Raises BoxError when too few boxes are left."""
+        """The sealed file's stripes from `first` on. Raises BoxError when too few boxes are left,
+        AttestationError when the trust policy refused them all."""
         self._due = first
         for _ in range(self._plan.need):
             self._start()
@@ -123,7 +133,8 @@ class Gathering:
         """As many boxes at work as are needed. Raises BoxError when there are none to replace the bad."""
         while sum(source.alive for source in self._sources) < self._plan.need:
             if not self._start():
-                raise BoxError(
+                refused = all(source.refused for source in self._sources if source.problem)
+                raise (AttestationError if refused else BoxError)(
                     f"{self._plan.need} good shards are needed; {self._told()}",
                     "try later: what came so far is kept",
                 )
@@ -162,6 +173,7 @@ class Gathering:
             problem = "" if source.stripe == self._plan.stripes else "it ended before its shard did"
         except BentoError as error:
             problem = error.detail
+            source.refused = isinstance(error, AttestationError)
         except OSError as error:
             problem = f"the connection broke: {error.strerror}"
         async with self._changed:
@@ -169,7 +181,7 @@ class Gathering:
             self._changed.notify_all()
 
     async def _bring(self, source: Source, box: Box) -> None:
-        instance = box.instance(self._ticket.shards[source.number])
+        instance = box.instance(self._ticket.shards[source.number], trust=self._trust)
         reader = ShardReader(self._plan, source.number, self._ticket.root)
         offset = 0
         if source.stripe:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bento.client.owners import recall, remember
-from bento.errors import BentoError, BoxError
+from bento.errors import AttestationError, BentoError, BoxError
 from bento.functions.dropbox import transfer
 from bento.functions.dropbox.sealing import KEY, derive_key
 from bento.functions.dropbox.unfinished import Unfinished
@@ -23,11 +23,13 @@ from bento.protocol.ticket import ShutdownTicket, Ticket
 from . import diversity
 from .layout import Plan, Tree, in_stripes
 from .ticket import ShardTicket
+from .vendors import Vendors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from bento.client.box import Box, Instance
+    from bento.client.conclave import Trust
     from bento.functions.dropbox.transfer import Rules
     from bento.tor.discovery import RelayEntry
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _QUEUE = 4  # stripes a slow box may lag behind the quickest before all wait
 _ROUNDS = 3  # times that failed boxes are replaced
+_ROUNDS_ENCLOSED = 32  # the same for conclaves: only asking a box tells whether it has a right one
 
 
 @dataclass
@@ -48,25 +51,30 @@ class Stored:
     shutdown: ShutdownTicket
     expires: int
     done: bool = False
+    vendor: str = ""  # of the conclave it lies in
 
     def note(self) -> dict[str, Any]:
         return {
             "ticket": self.ticket.encode(),
             "shutdown": self.shutdown.encode(),
             "expires": self.expires,
+            "vendor": self.vendor,
         }
 
     @classmethod
     def of(cls, note: dict[str, Any]) -> Stored:
         return cls(
-            Ticket.parse(note["ticket"]), ShutdownTicket.parse(note["shutdown"]), note["expires"]
+            Ticket.parse(note["ticket"]),
+            ShutdownTicket.parse(note["shutdown"]),
+            note["expires"],
+            vendor=note.get("vendor", ""),
         )
 
 
 @dataclass
 class Storing:
     """Shards of one sealed file on their way to boxes. `wanted` are the numbers of those to store; `tell`
-    hears of each box that failed."""
+    hears of each box that failed. With `vendors` they are kept in conclaves."""
 
     plan: Plan
     stripes: Stripes
@@ -75,7 +83,9 @@ class Storing:
     save: Callable[[], None]
     tell: Callable[[str], None]
     stored: dict[int, Stored] = field(default_factory=dict)
+    vendors: Vendors | None = None
     root: bytes = b""
+    _refusals: int = 0  # boxes whose conclave was refused
 
     async def run(
         self,
@@ -84,12 +94,31 @@ class Storing:
         spread: Sequence[str],
         taken: Sequence[RelayEntry] = (),
     ) -> None:
-        """Stores every wanted shard on a box of its own. Raises BoxError when boxes run out."""
+        """Stores every wanted shard on a box of its own. Raises BoxError when boxes run out, and
+        AttestationError when it was conclaves that did."""
+        try:
+            await self._run(connect, entries, spread, taken)
+        except BoxError:
+            if self.vendors is None or not self._refusals:
+                raise
+            raise AttestationError(
+                self.vendors.lacking(),
+                "nothing was uploaded to a box that was refused; bento attest BOX shows each one's "
+                "evidence, and the same command goes on later",
+            ) from None
+
+    async def _run(
+        self,
+        connect: Connect,
+        entries: Sequence[RelayEntry],
+        spread: Sequence[str],
+        taken: Sequence[RelayEntry],
+    ) -> None:
         tree = await asyncio.to_thread(self._hash)
         self.root = tree.root
         known = {entry.fingerprint: entry for entry in entries}
         failed: set[str] = set()
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS_ENCLOSED if self.vendors else _ROUNDS):
             missing = [number for number in self.wanted if number not in self.stored]
             held = [
                 known[name]
@@ -140,6 +169,9 @@ class Storing:
                 continue
             if not isinstance(error, BentoError):
                 raise error
+            self._refusals += isinstance(error, AttestationError)
+            if self.vendors is not None:
+                self.vendors.release(number)
             place = places.get(number)
             held = self.stored.pop(number, None)
             fingerprint = place.fingerprint if place else held.ticket.box.hex() if held else "?"
@@ -173,12 +205,18 @@ class Storing:
             lane.close()
 
     async def _instance(self, box: Box, number: int) -> Instance:
+        trust = self.vendors.trust(number) if self.vendors is not None else None
         if (held := self.stored.get(number)) is not None:
-            return box.instance(held.ticket, recall(held.ticket))
-        instance = await transfer.install(box, self.plan.shard_size, self.rules)
+            return box.instance(held.ticket, recall(held.ticket), trust)
+        instance = await transfer.install(box, self.plan.shard_size, self.rules, trust)
         remember(instance)
         assert instance.shutdown_ticket is not None
-        self.stored[number] = Stored(instance.ticket, instance.shutdown_ticket, instance.expires)
+        self.stored[number] = Stored(
+            instance.ticket,
+            instance.shutdown_ticket,
+            instance.expires,
+            vendor=self.vendors.of(number) if self.vendors is not None else "",
+        )
         self.save()
         return instance
 
@@ -209,17 +247,28 @@ class ShardPut:
     """One file on its way to many boxes; the same file and numbers go on where a killed put stopped."""
 
     def __init__(
-        self, of: str, plan: Plan, rules: Rules, tell: Callable[[str], None] = lambda _: None
+        self,
+        of: str,
+        plan: Plan,
+        rules: Rules,
+        tell: Callable[[str], None] = lambda _: None,
+        trust: Trust | None = None,
     ) -> None:
-        """`of` names the file and its content: nothing else goes on with this put."""
+        """`of` names the file and its content: nothing else goes on with this put. With `trust` its
+        shards are kept in conclaves. Raises UsageError when the trust policy can not be satisfied."""
         self.plan = plan
         self._rules = rules
         self._tell = tell
-        self._unfinished = Unfinished("shards", f"{of} {plan} {rules}")
+        self._vendors = Vendors(trust, plan.need, plan.total) if trust is not None else None
+        where = " in conclaves" if trust is not None else ""
+        self._unfinished = Unfinished("shards", f"{of} {plan} {rules}{where}")
         notes = self._unfinished.read()
         self._secret = bytes.fromhex(notes.get("secret", "")) or secrets.token_bytes(KEY)
         shards = json.loads(notes.get("shards", "{}"))
         self._stored = {int(number): Stored.of(note) for number, note in shards.items()}
+        if self._vendors is not None:
+            for number, stored in self._stored.items():
+                self._vendors.note(number, stored.vendor)
 
     def key(self, content: Any) -> bytes:
         return derive_key(self._secret, content)
@@ -235,7 +284,8 @@ class ShardPut:
         """(the ticket, what is where), once every box has proved that it stored its shard."""
         wanted = range(self.plan.total)
         storing = Storing(
-            self.plan, stripes, self._rules, wanted, self._save, self._tell, self._stored
+            *(self.plan, stripes, self._rules, wanted, self._save, self._tell),
+            *(self._stored, self._vendors),
         )
         await storing.run(connect, entries, spread)
         shards = tuple(self._stored[number].ticket for number in wanted)
