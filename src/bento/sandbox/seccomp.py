@@ -193,8 +193,9 @@ def program(name: str, *, grouped: bool) -> bytes:
     with _Filter(_ERRNO | errno.EPERM) as filter_:
         for rule in (*profile.rules, *(profile.grouped if grouped else ())):
             filter_.add(_ALLOW, rule)
-        for call in profile.absent:
-            filter_.add(_ERRNO | errno.ENOSYS, Rule(call))
+        for error, calls in ((errno.ENOSYS, profile.absent), (errno.ENOTSUP, profile.unsupported)):
+            for call in calls:
+                filter_.add(_ERRNO | error, Rule(call))
         return _unknown_prologue() + filter_.export()
 
 
