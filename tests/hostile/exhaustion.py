@@ -246,8 +246,8 @@ ATTACKS = (
     ),
     Attack(
         "timers",
-        "pending-signal limit",
-        r"EAGAIN \d{1,4}|ENDED",
+        "system call filter",
+        "EPERM 0",
         """
         def attack(api, facts):
             import ctypes
@@ -259,12 +259,11 @@ ATTACKS = (
                 made += 1
             return made
         """,
-        runtimes={"runsc": r"EAGAIN \d{1,4}|5000"},
     ),
     Attack(
         "watches, events and polls",
-        "open files",
-        "EMFILE EMFILE EMFILE",
+        "open files; watches: system call filter",
+        "EPERM EMFILE EMFILE",
         """
         def attack(api, facts):
             import ctypes, select
