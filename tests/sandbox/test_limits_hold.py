@@ -13,7 +13,8 @@ from tests.sandbox.conftest import Spawner
 from tests.sandbox.inside import Failed, run, start
 
 from bento.errors import HostError
-from bento.sandbox import IMAGES, MIB, Sandbox
+from bento.sandbox import IMAGES, MIB, Sandbox, tree
+from bento.sandbox.layers import io_priority
 
 USUAL = IMAGES["python"].limits
 
@@ -151,9 +152,15 @@ async def test_processes_share_the_cpu_limit(spawner: Spawner) -> None:
 
 
 async def test_tor_goes_first(sandbox: Sandbox) -> None:
-    """For the cpu, and when the machine runs out of memory."""
-    assert os.getpriority(os.PRIO_PROCESS, sandbox.pid) == 10
-    assert Path(f"/proc/{sandbox.pid}/oom_score_adj").read_text() == "1000\n"
+    """For the cpu and the disks, and when the machine runs out of memory; children are no better."""
+    child = await run(sandbox, "import os, time; result = os.fork() or time.sleep(1000)")
+    assert child > 0
+    pids = list(tree.descendants(sandbox.pid))
+    assert len(pids) == 2
+    for pid in pids:
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+        assert io_priority(pid) == 2 << 13 | 7  # best effort, the last level
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
 
 async def test_a_crash_leaves_no_core(sandbox: Sandbox) -> None:

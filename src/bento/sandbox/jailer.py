@@ -9,7 +9,7 @@ Each request is one packet: a marshalled dict, and descriptors by SCM_RIGHTS: a 
 then those of the child, which has them as 0, 1, 2 and so on. The child
 
     1  is born in, or enters, the control groups of its instance
-    2  is last for the cpu, first for the out-of-memory killer
+    2  is last for the cpu and the disks, first for the out-of-memory killer
     3  becomes the instance's user, for good
     4  makes a user and a mount namespace, with the instance's disk in it: a tmpfs on /tmp
     5  bounds itself by rlimits
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         tasks: list[str]  # files of version 1 control groups
         unified: str | None  # folder of a version 2 control group
         nice: int
+        io_priority: tuple[int, int]  # number of the call ioprio_set here, and its value
         oom_score_adj: int
         rlimits: list[tuple[int, int]]
         disk: int  # bytes
@@ -62,6 +63,7 @@ _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x40000
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 
+_IOPRIO_WHO_PROCESS = 1
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 _INFO, _BUNDLE = 4, 5  # descriptors of the child that runs a bundle
@@ -151,6 +153,8 @@ def _become_bubblewrap(request: Request, descriptors: list[int]) -> NoReturn:
         for path in request["tasks"]:
             _write(path, "0")
         os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
+        ioprio_set, value = request["io_priority"]
+        _check(_libc.syscall(ioprio_set, _IOPRIO_WHO_PROCESS, 0, value), "i/o priority")
         _write("/proc/self/oom_score_adj", str(request["oom_score_adj"]))
         if request["uid"] is not None:
             _become_user(request["uid"])

@@ -151,6 +151,7 @@ def _request(
         "tasks": [os.fspath(path) for path in group.tasks] if group else [],
         "unified": os.fspath(group.unified) if group and group.unified else None,
         "nice": rlimits.NICE,
+        "io_priority": (_ioprio_set(), rlimits.IO_PRIORITY),
         "oom_score_adj": rlimits.OOM_SCORE,
         "rlimits": list(rlimits.values(image, limits, grouped=group is not None).items()),
         "disk": limits.disk,
@@ -158,6 +159,14 @@ def _request(
         "bundle": False,
         "identity": None,
     }
+
+
+@cache
+def _ioprio_set() -> int:
+    """The C library has no name for it, and each architecture a number."""
+    number = seccomp.call_number("ioprio_set")
+    assert number is not None
+    return number
 
 
 async def _first_process(info: int, parents: set[int]) -> int:

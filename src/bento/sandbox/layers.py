@@ -19,8 +19,10 @@ from bento.sandbox import bubblewrap, hierarchies, rlimits
 from bento.sandbox.images import IMAGES
 from bento.sandbox.runtimes import BUBBLEWRAP, Runtime
 from bento.sandbox.sandbox import Sandbox
+from bento.sandbox.seccomp import call_number
 from bento.sandbox.spawn import spawn
 
+_IOPRIO_WHO_PROCESS = 1
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
@@ -167,8 +169,17 @@ def _user(sandbox: Sandbox) -> Layer:
 def _priority(sandbox: Sandbox) -> Layer:
     nice = os.getpriority(os.PRIO_PROCESS, sandbox.pid)
     score = int(Path(f"/proc/{sandbox.pid}/oom_score_adj").read_text())
-    last = nice >= rlimits.NICE and score == rlimits.OOM_SCORE
-    return Layer(TOR_FIRST, last, f"nice {nice}, out-of-memory score {score}")
+    disks = io_priority(sandbox.pid)
+    last = nice >= rlimits.NICE and disks == rlimits.IO_PRIORITY and score == rlimits.OOM_SCORE
+    detail = f"nice {nice}, i/o priority {disks & 7} of 7 (by control group: not weighed)"
+    return Layer(TOR_FIRST, last, f"{detail}, out-of-memory score {score}")
+
+
+def io_priority(pid: int) -> int:
+    """The class (shifted by 13) and level by which the kernel serves a process's reads and writes."""
+    number = call_number("ioprio_get")
+    assert number is not None
+    return int(ctypes.CDLL(None).syscall(number, _IOPRIO_WHO_PROCESS, pid))
 
 
 _PROBES: tuple[Callable[[Sandbox], Layer], ...] = (

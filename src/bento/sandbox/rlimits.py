@@ -14,6 +14,7 @@ from bento.sandbox.images import Image
 from bento.sandbox.limits import MIB, SUPERVISOR, Limits
 
 NICE = 10  # tor and bentod first
+IO_PRIORITY = (2 << 13) | 7  # best effort, the last level of it (linux/ioprio.h)
 OOM_SCORE = 1000  # the machine out of memory: an instance goes before anything of the relay's
 _PENDING_SIGNALS = 256  # timers too: each holds a slot of kernel memory
 _INTERPRETER = 12 * MIB  # address space that is code, not data: python3 and its C library
