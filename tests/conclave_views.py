@@ -54,19 +54,31 @@ class Tap:
 def outside(local, tap, logged: str) -> dict[str, bytes]:
     """Everything but the memory of the sandbox: view -> content."""
     sandboxes = [instance.sandbox.pid for instance in local.instances]
-    disks = [Path(f"/proc/{pid}/root/tmp") for pid in sandboxes]
-    folders = [local.config.state, local.config.run, *disks]
-    files = [path for folder in folders for path in folder.rglob("*")]
-    processes = {os.getpid(), *(child for pid in sandboxes for child in tree.descendants(pid))}
     return {
         "relayed": bytes(tap.seen),
         "logged": logged.encode(),
-        "names on disk": b"\n".join(os.fsencode(path) for path in files),
-        "files on disk": b"\n".join(path.read_bytes() for path in files if path.is_file()),
-        "arguments": b"\n".join(_proc(pid, "cmdline") for pid in processes),
-        "environment": b"\n".join(_proc(pid, "environ") for pid in processes - {os.getpid()}),
+        **standing(sandboxes, local.config.state, local.config.run),
         "the box's notes": repr([vars(instance) for instance in local.instances]).encode(),
     }
+
+
+def standing(sandboxes, *folders, most=None) -> dict[str, bytes]:
+    """What sandboxes of these pids keep on disk and show in the process list; and what is in `folders`:
+    `most` bytes of each file, or all."""
+    disks = [Path(f"/proc/{pid}/root/tmp") for pid in sandboxes]
+    files = [path for folder in (*folders, *disks) for path in folder.rglob("*")]
+    processes = {os.getpid(), *(child for pid in sandboxes for child in tree.descendants(pid))}
+    return {
+        "names on disk": b"\n".join(os.fsencode(path) for path in files),
+        "files on disk": b"\n".join(_begin(path, most) for path in files if path.is_file()),
+        "arguments": b"\n".join(_proc(pid, "cmdline") for pid in processes),
+        "environment": b"\n".join(_proc(pid, "environ") for pid in processes - {os.getpid()}),
+    }
+
+
+def _begin(path: Path, most: int | None) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most)
 
 
 def _proc(pid: int, name: str) -> bytes:

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.blindness import (
+    FOLDER,
+    OF_A_FILE,
+    Blindness,
+    search,
+    told_by_commands,
+    watch_sandboxes,
+)
 from tests.canaries import Canaries
+from tests.conclave_views import standing
+from tests.local_box import LocalBox
 
 from bento.client.box import Instance
 from bento.testnet import Testnet
@@ -77,6 +87,29 @@ def canaries(bento_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield kept
         kept.stop()
     assert kept.found() == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blindness(
+    canaries: Canaries, bento_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Blindness]:
+    """Relay blindness of every conclave of the whole run; see tests/blindness.py."""
+    watch, notes = Blindness(), tmp_path_factory.mktemp("blindness")
+
+    def closing(self: LocalBox) -> None:
+        watch.look(standing([], self.config.state, self.config.run, most=OF_A_FILE))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(notes))
+        patch.setattr(LocalBox, "closing", closing)
+        watch.install(patch)
+        watch_sandboxes(patch, watch)
+        yield watch
+    secrets, leaked, _ = told_by_commands(notes)
+    stores = standing([], *bento_home.glob("testnet/*/bentod"), most=OF_A_FILE)
+    assert watch.found() + sorted(leaked | search(secrets, stores)) == []
+    for word, what in {**watch.secrets(), **secrets}.items():
+        canaries.add(f"{what} of a conclave", word)
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,9 @@ class LocalBox:
         self.path = self.config.run / "door.sock"
         stack.callback(Listener.unix(self.path, self.door.enter).close)
 
+    def closing(self) -> None:
+        """A box with conclaves is about to close. `tests/conftest.py` has a last look at its folders."""
+
     @property
     def box(self) -> Box:
         return Box(BoxName("local", "AB" * 20, self.identity.key_hash), UnixRoute(str(self.path)))
@@ -128,5 +131,7 @@ async def local_box(
             local = LocalBox(config)
             await local.open(stack)
             yield local
+            if attester != "none":
+                local.closing()
         left = [path.name for path in run.iterdir()]
         assert left == [], f"a closed box left {left}"
