@@ -34,6 +34,7 @@ from bento.box.orders import Orders
 from bento.box.sandboxes import Sandboxes
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
+from bento.box.uplink import Uplink
 from bento.client.box import Box, BoxName
 from bento.client.route import UnixRoute
 from bento.sandbox.layers import UNPRIVILEGED
@@ -70,15 +71,20 @@ class LocalBox:
         )
         self.journal = Journal.open(self.config.state / "journal.db")
         stack.push_async_callback(self.journal.close)
+        uplink = Uplink.of(self.config)
+        stack.callback(uplink.close)
         self.instances = Instances(
             *(self.journal, self.config.run, offer.policy.instances),
             *(self.sandboxes.take, self.guard.ways, self.conclaves),
             Tokens(self.identity.token_key, self.identity.key_digest, self.clock),
             JournalLedger(self.journal),
+            uplink,
         )
         self.instances.keep = False
         stack.push_async_callback(self.instances.close)
-        self.turnstile = Turnstile.of(self.config, self.identity, self.instances.taken)
+        self.turnstile = Turnstile.of(
+            self.config, self.identity, self.instances.taken, self.instances.promised
+        )
         stack.callback(self.turnstile.close)
         self.orders = Orders(self.config.state)
         self.door = Door(offer, self.instances, self.turnstile, self.orders)

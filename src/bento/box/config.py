@@ -62,6 +62,10 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one instance may ask for at most, and how many there may be. Sizes and times as text."""
 
     instances: int = 20
+    total_memory: str = (
+        ""  # of all together; default: what the machine has, where parts compete for it
+    )
+    bandwidth: str = ""  # bytes a second between clients and all instances; default: no bound
     pool: int = 2  # ready sandboxes of each image; a browser costs 0.4 GiB only once it is used
     images: tuple[str, ...] = ("python", "browser")
     memory: str = "1 GiB"
@@ -191,6 +195,9 @@ def _check(config: Config) -> None:
     for text in (config.capacity.memory, config.capacity.disk, config.capacity.upload):
         read_size(text)
     read_size(config.capacity.spool)
+    for text in (config.capacity.total_memory, config.capacity.bandwidth):
+        if text and read_size(text) < MIB // 16:
+            raise ValueError("capacity.total_memory and capacity.bandwidth are 64 KiB at least")
     read_time(config.capacity.lifetime)
 
 

@@ -33,6 +33,7 @@ from bento.box.sandboxes import Sandboxes
 from bento.box.sweep import sweep
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
+from bento.box.uplink import Uplink
 from bento.safelog import Event, log
 
 if TYPE_CHECKING:
@@ -73,16 +74,19 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     sandboxes = Sandboxes(config)
     stack.push_async_callback(sandboxes.close)
     conclaves = Conclaves.of(config, identity)
+    uplink = Uplink.of(config)
+    stack.callback(uplink.close)
     instances = Instances(
         *(journal, config.run, config.capacity.instances),
         *(sandboxes.take, guard.ways, conclaves),
         Tokens(identity.token_key, identity.key_digest),
         JournalLedger(journal),
+        uplink,
     )
     stack.push_async_callback(instances.close)
     await asyncio.gather(instances.take_over(left), sandboxes.start())
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
-    turnstile = Turnstile.of(config, identity, instances.taken)
+    turnstile = Turnstile.of(config, identity, instances.taken, instances.promised)
     stack.callback(turnstile.close)
     orders = Orders(config.state)
     door = Door(offer, instances, turnstile, orders)

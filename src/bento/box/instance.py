@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bento.box.passage import Passage
     from bento.box.terms import Terms
+    from bento.box.uplink import Share
     from bento.box.ways import Ways
     from bento.egress.relay import Relay
     from bento.safelog import Sensitive
@@ -30,16 +31,17 @@ class Instance:
     ways: Ways
     expires: int  # seconds since 1970
     token: bytes  # the name its tokens have in common; it opens nothing
+    share: Share = field(repr=False)  # of the box's uplink
     bytes_in: int = 0
     bytes_out: int = 0
     relays: set[Relay] = field(default_factory=set, repr=False)
     ending: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @classmethod
-    def again(cls, entry: Entry, terms: Terms, sandbox: Sandbox, ways: Ways) -> Self:
+    def again(cls, entry: Entry, terms: Terms, sandbox: Sandbox, ways: Ways, share: Share) -> Self:
         """The instance of a journal's entry, after a restart."""
         return cls(
-            *(entry.name, terms, sandbox, ways, entry.expires, entry.token),
+            *(entry.name, terms, sandbox, ways, entry.expires, entry.token, share),
             *(entry.bytes_in, entry.bytes_out),
         )
 
@@ -58,15 +60,16 @@ class Instance:
             bytes_out=self.bytes_out,
         )
 
-    # A relay's gate: bytes are counted, none is held back.
+    # A relay's gate: bytes are counted, and wait for their turn at a full uplink.
 
     def allowance(self) -> int:
-        return 1 << 30
+        return self.share.allowance()
 
     def wait(self, resume: Callable[[], None]) -> None:
-        resume()
+        self.share.wait(resume)
 
     def passed(self, count: int, outwards: bool) -> None:
+        self.share.passed(count)
         if outwards:
             self.bytes_in += count
         else:

@@ -12,7 +12,6 @@ import contextlib
 import math
 import socket
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from bento.box.instance import Grant, Instance, Visit
@@ -24,6 +23,7 @@ from bento.errors import BoxError, BusyError, HostError
 from bento.protocol import control, limits
 from bento.protocol.capability import Capability
 from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN
+from bento.protocol.manifest import Manifest
 from bento.safelog import Event, Fault, Sensitive, log
 from bento.sandbox import adopt
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bento.box.journal import Entry, Journal
     from bento.box.ledger import Ledger
     from bento.box.tokens import Leave, Tokens
+    from bento.box.uplink import Uplink
     from bento.box.ways import Ways
     from bento.protocol.door import Open, Shutdown
     from bento.sandbox import Sandbox
@@ -51,7 +52,7 @@ _COUNT_SECONDS = 30.0  # between two notes of the bytes counted
 class Instances:
     """The table. `take` gives a started-up sandbox for terms, `guard` the ways out of it,
     `conclaves` answers those that are one; `tokens` makes and checks capabilities, `ledger` counts
-    their uses.
+    their uses; `uplink` shares out what passes between clients and them.
 
     With `keep`, closing the table leaves the instances running for the next bentod."""
 
@@ -65,6 +66,7 @@ class Instances:
         conclaves: Conclaves,
         tokens: Tokens,
         ledger: Ledger,
+        uplink: Uplink,
     ) -> None:
         self.keep = True
         self.capacity = capacity
@@ -75,7 +77,8 @@ class Instances:
         self._conclaves = conclaves
         self._tokens = tokens
         self._ledger = ledger
-        self._creating: Counter[str] = Counter()  # starts under way, by holder
+        self._uplink = uplink
+        self._creating: list[Terms] = []  # of starts under way
         self._moved_by_ended = [0, 0]  # bytes in and out
         self._by_token: dict[bytes, Instance] = {}
         self._returning: dict[bytes, tuple[Entry, asyncio.Task[None]]] = {}  # by token too
@@ -86,7 +89,7 @@ class Instances:
         self._spawn(self._keep_counting(), self._lasting)
 
     def __len__(self) -> int:
-        return len(self._by_token) + self._creating.total() + len(self._returning)
+        return len(self._by_token) + len(self._creating) + len(self._returning)
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(tuple(self._by_token.values()))
@@ -107,9 +110,19 @@ class Instances:
 
     def taken(self, holder: str) -> int:
         """How many places one part of the box has in use."""
-        running = sum(one.terms.holder == holder for one in self._by_token.values())
-        returning = sum(entry.holder == holder for entry, _ in self._returning.values())
-        return running + returning + self._creating[holder]
+        return sum(1 for _ in self._of(holder))
+
+    def promised(self, holder: str) -> int:
+        """How many bytes of memory its instances may use, by their manifests."""
+        return sum(manifest.memory for manifest in self._of(holder))
+
+    def _of(self, holder: str) -> Iterator[Manifest]:
+        for terms in (*self._creating, *(one.terms for one in self._by_token.values())):
+            if terms.holder == holder:
+                yield terms.manifest
+        for entry, _ in self._returning.values():
+            if entry.holder == holder:
+                yield Manifest.parse(entry.manifest)
 
     # -- the beginning ---------------------------------------------------------------------------
 
@@ -119,18 +132,19 @@ class Instances:
             raise BoxError(
                 f"the box runs {self.capacity} instances already", "try later, or another box"
             )
-        self._creating[terms.holder] += 1  # until it stands in the table: no place is given twice
+        self._creating.append(terms)  # until it stands in the table: no place is given twice
         try:
             sandbox = await self._take(terms)
             return await self._start(terms, sandbox)
         finally:
-            self._creating[terms.holder] -= 1
+            self._creating.remove(terms)
 
     async def _start(self, terms: Terms, sandbox: Sandbox) -> Grant:
         name = sandbox.instance_id
         expires = math.ceil((time.time() + terms.manifest.lifetime) / _MINUTE) * _MINUTE
         token, invocation, shutdown = self._tokens.mint(terms.function)
-        instance = Instance(name, terms, sandbox, self._guard(name, terms), expires, token)
+        share = self._uplink.share(terms.holder)
+        instance = Instance(name, terms, sandbox, self._guard(name, terms), expires, token, share)
         start = self._conclaves.bound(terms) + terms.start(expires)
         try:
             await instance.ways.serve(sandbox.egress_listener)
@@ -166,7 +180,7 @@ class Instances:
     async def _go_on(self, entry: Entry, sandbox: Sandbox) -> None:
         terms = Terms.read(entry.manifest, entry.function, entry.upload, entry.holder)
         ways = self._guard(entry.name, terms)
-        instance = Instance.again(entry, terms, sandbox, ways)
+        instance = Instance.again(entry, terms, sandbox, ways, self._uplink.share(entry.holder))
         try:
             if not entry.ending:
                 await ways.serve(sandbox.egress_listener)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bento.box import attester
 from bento.box.checkup import require
+from bento.box.parts import parts_of
 from bento.errors import BoxError
 from bento.guest import blob
 from bento.protocol.conclave import is_conclave
@@ -14,6 +15,8 @@ from bento.sandbox import Limits, Pool, image_named, layers, runtime_named
 from bento.sandbox.pool import discard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bento.box.config import Config
     from bento.box.terms import Terms
     from bento.sandbox import Sandbox
@@ -40,11 +43,28 @@ def _pool(name: str, config: Config) -> Pool:
     )
 
 
+class Turns:
+    """So that no part of the box takes all ready sandboxes of an image: for each of the `parts` that has
+    had none since all were ready, one is left (but never so many that nobody gets one)."""
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self._parts = frozenset(parts)
+        self._had: set[str] = set()
+
+    def leave(self, part: str, ready: int, size: int) -> int:
+        """How many of `ready` ones, of `size` at most, are not for `part`, which takes one now."""
+        if ready >= size:
+            self._had.clear()
+        self._had.add(part)
+        return max(0, min(len(self._parts - self._had), size - 1))
+
+
 class Sandboxes:
     """One pool an image."""
 
     def __init__(self, config: Config) -> None:
         self._pools = {name: _pool(name, config) for name in config.images}
+        self._turns = {name: Turns(parts_of(config)) for name in config.images}
         self.enforcement = "rlimit"
         self._images = config.images
         self._without = config.without
@@ -83,7 +103,8 @@ class Sandboxes:
                 inodes=usual.inodes,
                 open_files=usual.open_files,
                 weight=terms.weight,
-            )
+            ),
+            self._turns[manifest.image].leave(terms.holder, pool.ready, pool.size),
         )
 
     @property

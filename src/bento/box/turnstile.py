@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bento.box.parts import EVERYBODY, Part, parts_of
 from bento.box.passes import Passes, load_cards
 from bento.box.pricing import Churn, Pricing, weight
 from bento.box.quotes import Quotes
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
     from bento.box.identity import Identity
     from bento.protocol.door import Create
 
-EVERYBODY = ""
 _WAIT = 5  # seconds; instances end earlier than they expire, so nobody knows better
 _USUAL = Manifest()
 
 
 class Turnstile:
-    """`parts` has the size of each part of the box, `taken` tells how much of one is in use."""
+    """`parts` are the box's, `taken` tells how many places of one are in use and `promised` how many bytes of
+    memory those instances may use."""
 
     def __init__(
         self,
-        parts: dict[str, int],
+        parts: dict[str, Part],
         taken: Callable[[str], int],
+        promised: Callable[[str], int],
         *,
         priced: bool = True,
         passes: Passes | None = None,
@@ -44,24 +46,26 @@ class Turnstile:
         self.pricing = Pricing()
         self._parts = parts
         self._taken = taken
+        self._promised = promised
         self._priced = priced
         self._passes = passes
         self._quotes = Quotes()
         self._churn = Churn()
-        self._weights: dict[str, float] = {}
 
     @classmethod
-    def of(cls, config: Config, identity: Identity, taken: Callable[[str], int]) -> Turnstile:
+    def of(
+        cls,
+        config: Config,
+        identity: Identity,
+        taken: Callable[[str], int],
+        promised: Callable[[str], int],
+    ) -> Turnstile:
         """As the operator configured it. Raises UsageError when a card cannot be read."""
-        issuers, cards = config.admission.issuers, load_cards(config)
-        parts = {card.id: one.places for card, one in zip(cards, issuers, strict=True)}
-        parts[EVERYBODY] = config.capacity.instances - sum(parts.values())
         passes = None
-        if cards:
+        if cards := load_cards(config):
             passes = Passes(config.state / "passes.sqlite", cards, identity.key_digest)
-        made = cls(parts, taken, priced=config.admission.priced, passes=passes)
-        made._weights = {card.id: one.weight for card, one in zip(cards, issuers, strict=True)}
-        return made
+        parts, priced = parts_of(config), config.admission.priced
+        return cls(parts, taken, promised, priced=priced, passes=passes)
 
     def close(self) -> None:
         if self._passes is not None:
@@ -74,7 +78,7 @@ class Turnstile:
 
     def weight(self, part: str) -> float:
         """The processor share of an instance of `part`, where one of everybody's is 1."""
-        return self._weights.get(part, 1.0)
+        return self._parts[part].weight
 
     def enter(self, request: Create, manifest: Manifest) -> str:
         """The part of the box in which an instance may start at once.
@@ -82,10 +86,10 @@ class Turnstile:
         Raises BusyError with the price, or with the time to wait when no price would do."""
         if request.shown and self._passes is not None:
             shown = self._passes.check(request)
-            self._find_place(shown.card)
+            self._find_place(shown.card, manifest)
             self._passes.spend(shown)
             return shown.card
-        self._find_place(EVERYBODY)
+        self._find_place(EVERYBODY, manifest)
         if self._priced:
             self._charge(request.solution, manifest)
         self._churn.add()
@@ -98,11 +102,18 @@ class Turnstile:
         elif request.solution and self._priced:
             self._quotes.restore(request.solution)
 
-    def _find_place(self, part: str) -> None:
-        if self._taken(part) >= self._parts[part]:
-            whose = "the box" if part == EVERYBODY else "what the box keeps for such passes"
+    def _find_place(self, part: str, manifest: Manifest) -> None:
+        places, taken = self._parts[part], self._taken(part)
+        whose = "the box" if part == EVERYBODY else "what the box keeps for such passes"
+        if taken >= places.places:
             hint = f"try again in {_WAIT} seconds, or use another box"
             raise BusyError(f"{whose} is full", hint, wait=_WAIT)
+        # Where nothing runs, whatever the policy admits may: no part is too small to be used.
+        if places.memory is None or not taken:
+            return
+        if self._promised(part) + manifest.memory > places.memory:
+            hint = f"ask for less memory, try again in {_WAIT} seconds, or use another box"
+            raise BusyError(f"the memory of {whose} is given out", hint, wait=_WAIT)
 
     def _charge(self, solution: bytes, manifest: Manifest) -> None:
         price = self._price(manifest)
@@ -115,6 +126,6 @@ class Turnstile:
         )
 
     def _price(self, manifest: Manifest) -> int:
-        places = self._parts[EVERYBODY]
+        places = self._parts[EVERYBODY].places
         pressure = max(self._taken(EVERYBODY) / places, self._churn.pressure)
         return self.pricing.price(manifest, pressure, places)

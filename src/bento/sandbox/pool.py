@@ -73,9 +73,9 @@ class Pool:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._filled.wait(), 0.05)
 
-    async def take(self, limits: Limits | None = None) -> Sandbox:
+    async def take(self, limits: Limits | None = None, leave: int = 0) -> Sandbox:
         """A ready sandbox with `limits` (the pool's own if None), started now if none waits that
-        can have them.
+        can have them, or no more than the `leave` that are to wait on for somebody else.
 
         Raises HostError if the machine cannot start one, UsageError once the pool is closed.
         """
@@ -83,7 +83,7 @@ class Pool:
             raise UsageError("the pool is closed")
         priority.hurry()
         limits = limits or self._limits
-        sandbox = self._waiting(limits) or await self._from_spare(limits)
+        sandbox = self._waiting(limits, leave) or await self._from_spare(limits)
         if sandbox is None:
             return await self._spawn(limits)
         try:
@@ -106,8 +106,11 @@ class Pool:
             await self._spare.demolish()
             self._spare = None
 
-    def _waiting(self, limits: Limits) -> Sandbox | None:
-        """The oldest live sandbox that can have `limits`, no longer in the pool."""
+    def _waiting(self, limits: Limits, leave: int) -> Sandbox | None:
+        """The oldest live sandbox that can have `limits`, no longer in the pool; with no more than
+        `leave` of them there, none."""
+        if len(self._ready) <= leave:
+            return None
         for sandbox in tuple(self._ready):
             if sandbox.alive and sandbox.can_take(limits):
                 self._remove(sandbox)
