@@ -10,7 +10,8 @@ the disk as well (synchronous=FULL). Instances, their ends and their spent uses 
 a sandbox lives in memory, so whatever loses such a commit has ended the instance too, and rows of an
 earlier boot are dropped (process numbers mean other processes now). A sync here would cost every Create
 0.4 ms on an idle disk and 3 ms on a busy one, for nothing. The file itself is never damaged by a
-power cut (WAL syncs before it writes back). It is locked as long as a bentod has it open.
+power cut (WAL syncs before it writes back); one that was damaged otherwise is refused (see
+`rowsums`). It is locked as long as a bentod has it open.
 
 The rows hold no token and no secret (see `tokens`), nothing of a client, and nothing that a function
 said or got. `secure_delete` overwrites those of ended instances.
@@ -27,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bento.box import rowsums
 from bento.errors import HostError
 from bento.sandbox import Limits, Record
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE = 10.0  # seconds for an earlier bentod, which is just ending, to let go of the file
+_LEAST = 512  # bytes of SQLite's smallest page; it takes what is shorter for a new file
 
 _FORMATS = (
     (
@@ -72,6 +75,7 @@ _FORMATS = (
     ) STRICT, WITHOUT ROWID
         """,
     ),
+    rowsums.FORMAT,
 )
 """What leads from format N to N + 1 (`PRAGMA user_version`). Only ever appended to."""
 
@@ -120,7 +124,8 @@ class Journal:
         """The journal in `path`, made if there is none. Raises HostError when it is another
         bentod's, of a newer format, damaged, or cannot be written."""
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if 0 < _size(path) < _LEAST:
+                raise _damaged(path)
             database = sqlite3.connect(
                 path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
@@ -131,6 +136,10 @@ class Journal:
                 raise
         except (OSError, sqlite3.Error) as error:
             raise _opening(path, error) from error
+        except (
+            UnicodeDecodeError
+        ) as error:  # in a text of the file, or in SQLite's complaint of one
+            raise _damaged(path) from error
         return cls(database)
 
     async def close(self) -> None:
@@ -196,9 +205,19 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
+def _size(path: Path) -> int:
+    """Bytes of the file, which is made if there is none."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return os.fstat(file).st_size
+    finally:
+        os.close(file)
+
+
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     for setting in _SETTINGS:
         database.execute(setting)
+    rowsums.install(database)
     [version] = database.execute("PRAGMA user_version").fetchone()
     if version > len(_FORMATS):
         raise HostError(
@@ -210,11 +229,13 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         for statement in statements:
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
+    if version and rowsums.damaged(database):
+        raise _damaged(path)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if database.execute("SELECT id FROM boot").fetchall() != [(boot,)]:
         database.execute("DELETE FROM instances")
         database.execute("DELETE FROM boot")
-        database.execute("INSERT INTO boot VALUES (?)", (boot,))
+        database.execute("INSERT INTO boot (id) VALUES (?)", (boot,))
     database.execute("COMMIT")
 
 
@@ -224,19 +245,23 @@ def _opening(path: Path, error: OSError | sqlite3.Error) -> HostError:
             f"another bentod has the journal {path} open", "stop it, or give this one its own state"
         )
     if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return HostError(
-            f"the journal {path} is damaged",
-            "move it away: bentod then ends what runs and begins anew",
-        )
+        return _damaged(path)
     reason = error.strerror if isinstance(error, OSError) else error
     return HostError(
         f"the journal {path} cannot be opened: {reason}", "look for space and errors on its disk"
     )
 
 
+def _damaged(path: Path) -> HostError:
+    return HostError(
+        f"the journal {path} is damaged", "move it away: bentod then ends what runs and begins anew"
+    )
+
+
 def _insert(database: sqlite3.Connection, entry: Entry) -> None:
     database.execute(
-        "INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO instances (name, sandbox, manifest, function, upload, holder, expires, token,"
+        " bytes_in, bytes_out, ending) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(entry.name, json.dumps(asdict(entry.record)), entry.manifest, entry.function),
             *(entry.upload, entry.holder, entry.expires, entry.token),

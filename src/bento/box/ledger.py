@@ -70,7 +70,7 @@ def _spend(database: Connection, instance: str, uses: Sequence[Count], session: 
     if len(spent) + len(new) > limits.COUNTED or any(full[u.counter] >= u.limit for u in new):
         return False
     counted = [(instance, use.counter, session) for use in new]
-    database.executemany("INSERT INTO spent VALUES (?, ?, ?)", counted)
+    database.executemany("INSERT INTO spent (instance, counter, session) VALUES (?, ?, ?)", counted)
     return True
 
 
@@ -84,5 +84,7 @@ def _draw(database: Connection, instance: str, bytes_: Sequence[Count], wanted: 
     left = min(count.limit - drawn.get(count.counter, 0) for count in bytes_)
     now = max(min(left, wanted), 0)
     totals = [(instance, count.counter, drawn.get(count.counter, 0) + now) for count in bytes_]
-    database.executemany("INSERT OR REPLACE INTO drawn VALUES (?, ?, ?)", totals)
+    database.executemany(
+        "INSERT OR REPLACE INTO drawn (instance, counter, bytes) VALUES (?, ?, ?)", totals
+    )
     return now

@@ -1,0 +1,125 @@
+"""R5: a damaged journal is refused in one sentence, or nothing in it is lost or altered."""
+
+import asyncio
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.box.test_journal import ENTRY, RECORD, Count, Journal, JournalLedger
+
+from bento.box import rowsums
+from bento.box.journal import _FORMATS
+from bento.errors import HostError
+
+ROWS = 12
+TABLES = "boot", "instances", "spent", "drawn"
+REFUSED = re.compile(
+    "the journal .* (is damaged|has format [0-9]+, this bentod .*|cannot be opened: .+)"
+)
+
+
+async def fill(path):
+    """A journal with rows in all its tables."""
+    journal = Journal.open(path)
+    ledger = JournalLedger(journal)
+    for number in range(ROWS):
+        name = f"name-{number}"
+        record = replace(RECORD, instance_id=name)
+        await journal.add(replace(ENTRY, record=record, token=bytes([number]) * 16))
+        await ledger.spend(name, [Count(b"uses", 9)], b"session")
+        await ledger.draw(name, [Count(b"bytes", 9)], number)
+    await journal.count({"name-2": (5, 6)})
+    await journal.ending("name-3")
+    await journal.forget("name-4")
+    await journal.close()
+
+
+async def told(path):
+    """All that the journal in `path` says. Raises HostError when it is refused."""
+    journal = Journal.open(path)
+    try:
+        await journal.entries()
+        return await journal.write(
+            lambda db: {table: set(db.execute(f"SELECT * FROM {table}")) for table in TABLES}
+        )
+    finally:
+        await journal.close()
+
+
+class Whole(tuple):
+    """(the file, what it has in it, what it says)"""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "a whole journal"
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    path = tmp_path_factory.mktemp("journal") / "journal.db"
+    asyncio.run(fill(path))
+    raw = path.read_bytes()
+    return Whole((path, raw, asyncio.run(told(path))))
+
+
+def check(journal, damaged):
+    path, _, whole = journal
+    for leftover in path.parent.iterdir():
+        leftover.unlink()
+    path.write_bytes(damaged)
+    try:
+        assert asyncio.run(told(path)) == whole
+    except HostError as error:
+        assert REFUSED.fullmatch(error.detail)
+        return False
+    return True
+
+
+@settings(max_examples=150)
+@given(where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_any_changed_byte(journal, where, change):
+    damaged = bytearray(journal[1])
+    damaged[int(where * len(damaged))] ^= change
+    check(journal, bytes(damaged))
+
+
+@settings(max_examples=100)
+@given(where=st.floats(0, 1, exclude_max=True), written=st.binary(min_size=1, max_size=600))
+def test_anything_written_over_it(journal, where, written):
+    raw = journal[1]
+    at = int(where * len(raw))
+    check(journal, raw[:at] + written + raw[at + len(written) :])
+
+
+@settings(max_examples=50)
+@given(where=st.floats(0, 1, exclude_max=True, exclude_min=True))
+def test_any_end_cut_off(journal, where):
+    raw = journal[1]
+    assert not check(journal, raw[: max(1, int(where * len(raw)))])
+
+
+@pytest.mark.parametrize("value", [b"f" * 32, b"uses", b"session", b"name-3", b'memory = "1 MiB"'])
+def test_each_value_that_was_changed_is_noticed(journal, value):
+    raw = journal[1]
+    last = raw.rindex(value)
+    assert not check(journal, raw[:last] + bytes([value[0] ^ 1]) + raw[last + 1 :])
+
+
+def test_the_whole_one_is_opened(journal):
+    assert check(journal, journal[1])
+
+
+async def test_a_journal_of_the_first_format_is_taken_over_whole(tmp_path, monkeypatch):
+    path = tmp_path / "journal.db"
+    with monkeypatch.context() as earlier:
+        earlier.setattr("bento.box.journal._FORMATS", _FORMATS[:1])
+        earlier.setattr(rowsums, "damaged", lambda database: False)
+        await fill(path)
+        before = await told(path)
+    after = await told(path)
+    for table in TABLES:
+        assert {row[:-1] for row in after[table]} == before[table]
+        assert all(row[-1] for row in after[table])
