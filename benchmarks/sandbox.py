@@ -160,7 +160,7 @@ async def figures(folder: Path) -> list[Figure]:
         ),
         Figure(
             "end",
-            min(await ends(folder)),
+            median(await ends(folder)),
             "ms",
             150.0,
             1.0,

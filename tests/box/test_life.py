@@ -3,17 +3,21 @@
 import asyncio
 import os
 import textwrap
+import time
 
 import pytest
 from tests.local_box import local_box
+from tests.sandbox.leftovers import Traces, is_running
 from tests.waiting import until
 
+from bento.box import instances
 from bento.client.upload import Upload
 from bento.errors import BoxError, BusyError, FunctionError, PolicyError, UsageError
 from bento.protocol import limits
 from bento.protocol.session import Load
 from bento.protocol.ticket import SessionTicket, ShutdownTicket, Ticket
 from bento.protocol.wire import encode
+from bento.sandbox.tree import descendants
 
 ECHO = b"""
 def main(api, greeting: str = "", times: int = 1):
@@ -210,6 +214,36 @@ async def test_an_instance_ends_at_its_expiry_at_the_latest(local, monkeypatch):
     await task
     assert len(local.instances) == 0
     assert not os.path.exists(f"/proc/{kept.sandbox.pid}")
+
+
+async def test_a_lifetime_ends_by_itself_and_takes_everything_along(local, monkeypatch):
+    """Daemons, files, the tokens, the box's own memory of it. (Expiries are whole minutes otherwise.)"""
+    monkeypatch.setattr(instances, "_MINUTE", 1)
+    source = b"""
+# /// bento
+# lifetime = "4s"
+# ///
+import os, time
+open("/tmp/file", "wb").write(bytes(1 << 20))
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(1000)
+def main(api): pass
+"""
+    instance = await local.box.install(source)
+    (kept,) = local.instances
+    traces, pids = Traces(kept.sandbox), list(descendants(kept.sandbox.pid))
+    assert len(pids) >= 4
+    assert kept.expires == instance.expires
+    await until(lambda: traces.left == [])
+    assert time.time() >= instance.expires
+    await until(kept.ending.done)
+    assert not [pid for pid in pids if is_running(pid)]
+    assert list(local.instances) == []
+    assert await local.journal.entries() == []
+    with pytest.raises(BoxError, match="no such token"):
+        await instance.invoke()
 
 
 async def test_a_function_that_ends_itself_leaves_nothing(local):

@@ -67,22 +67,47 @@ async def test_signals_from_inside_do_not_end_it(sandbox: Sandbox) -> None:
     assert await run(sandbox, code) == 0
 
 
+FORK_BOMB = """
+    import os
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+"""
+
+
 async def test_a_fork_bomb_under_a_quota_ends_whole(spawner: Spawner) -> None:
-    """How fast is a figure of the benchmarks: it hangs on what else the machine does."""
     sandbox = await spawner(limits=replace(USUAL, cpu=0.1, pids=64))
-    code = """
-        import os
-        while True:
-            try:
-                os.fork()
-            except OSError:
-                pass
-    """
-    await start(sandbox, code)
+    await start(sandbox, FORK_BOMB)
     await asyncio.sleep(0.3)
     traces = Traces(sandbox)
     await sandbox.kill()
     assert traces.left == []
+
+
+async def test_no_quota_holds_up_the_end_of_a_fork_bomb(
+    spawner: Spawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies without one. How fast is a figure of the benchmarks: it hangs on what else the machine
+    does."""
+    quotas: list[str] = []
+    remove = Group.remove
+
+    async def noting(group: Group) -> None:
+        for hierarchy in ours():
+            if "cpu" in hierarchy.controllers:
+                file = {1: "cpu.cfs_quota_us", 2: "cpu.max"}[hierarchy.version]
+                quotas.append((hierarchy.base / group.name / file).read_text().split()[0])
+        await remove(group)
+
+    monkeypatch.setattr(Group, "remove", noting)
+    sandbox = await spawner(limits=replace(USUAL, cpu=0.1, pids=64))
+    await start(sandbox, FORK_BOMB)
+    await asyncio.sleep(0.3)
+    await sandbox.kill()
+    assert quotas or not ours()
+    assert set(quotas) <= {"-1", "max"}
 
 
 @pytest.mark.parametrize("death", ["os._exit(3)", "ctypes.string_at(0)", "os.close(3); os.abort()"])
