@@ -84,6 +84,17 @@ class Attacker(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.used: dict[tuple[object, ...], set[bytes]] = {}
         self.passed: dict[tuple[object, ...], int] = {}
+        self.genuine: dict[tuple[object, ...], Made] = {}
+
+    def _know(self, one: Made) -> Made:
+        if one.born is not None:
+            self.genuine[one.token.name, one.token.raw, one.token.seal] = one
+        return one
+
+    def _forged(self, token: Capability) -> Made:
+        """What was taken apart may have been put together again: that is the token it was."""
+        known = self.genuine.get((token.name, token.raw, token.seal))
+        return known or Made(token, None, token.caveats)
 
     @rule(target=made)
     def install(self) -> Made:
@@ -99,7 +110,7 @@ class Attacker(RuleBasedStateMachine):
         self.running[name] = number
         record = replace(ENTRY.record, instance_id=str(number))
         self.loop.run_until_complete(self.journal.add(replace(ENTRY, record=record)))
-        return Made(tokens[which], number, tokens[which].caveats)
+        return self._know(Made(tokens[which], number, tokens[which].caveats))
 
     @rule(target=made, one=made, condition=CONDITIONS)
     def add(self, one: Made, condition: Caveat) -> Made:
@@ -108,7 +119,8 @@ class Attacker(RuleBasedStateMachine):
     def narrow(self, one: Made, condition: Caveat) -> Made:
         if len(one.conditions) > 10:
             return one
-        return Made(one.token.narrow(condition), one.born, (*one.conditions, condition))
+        narrowed = one.token.narrow(condition)
+        return self._know(Made(narrowed, one.born, (*one.conditions, condition)))
 
     @rule(target=made, one=made, condition=COUNTS)
     def limit(self, one: Made, condition: Caveat) -> Made:
@@ -132,7 +144,7 @@ class Attacker(RuleBasedStateMachine):
             else ()
         )
         token = Capability(one.token.name, raw, one.token.seal)
-        return one if raw == one.token.raw else Made(token, None, token.caveats)
+        return one if raw == one.token.raw else self._forged(token)
 
     @rule(target=made, one=made, two=made)
     def graft(self, one: Made, two: Made) -> Made:
@@ -140,7 +152,7 @@ class Attacker(RuleBasedStateMachine):
         if one.token == two.token:
             return one
         token = Capability(two.token.name, one.token.raw, two.token.seal)
-        return two if token == two.token else Made(token, None, token.caveats)
+        return two if token == two.token else self._forged(token)
 
     @rule(target=made, one=made, seal=st.binary(min_size=SEAL, max_size=SEAL))
     def guess(self, one: Made, seal: bytes) -> Made:
