@@ -17,6 +17,8 @@ from bento.errors import BusyError, HostError
 from bento.protocol.door import Create
 from bento.protocol.manifest import Manifest
 
+PRICED = Admission()  # as boxes are by default
+
 ECHO = b"def main(api):\n    api.send(b'here')\n"
 CHEAP = Pricing(core=2)  # the hour at the knee: 120 hashes
 CREATE = Create("", hashlib.sha256(ECHO).digest(), b"", b"")
@@ -27,7 +29,7 @@ async def knocks(local, request=CREATE):
 
 
 async def test_an_idle_box_asks_for_nothing_and_a_loaded_one_says_its_price():
-    async with local_box(instances=4) as local:
+    async with local_box(PRICED, instances=4) as local:
         local.turnstile.pricing = CHEAP
         prices = []
         for _ in range(4):
@@ -38,7 +40,7 @@ async def test_an_idle_box_asks_for_nothing_and_a_loaded_one_says_its_price():
 
 
 async def test_a_price_is_paid_by_the_client_itself():
-    async with local_box(instances=4) as local:
+    async with local_box(PRICED, instances=4) as local:
         local.turnstile.pricing = CHEAP
         for number in range(4):
             assert (local.turnstile.price > 0) == (number >= 2)
@@ -47,7 +49,7 @@ async def test_a_price_is_paid_by_the_client_itself():
 
 
 async def test_what_is_paid_for_is_told():
-    async with local_box(instances=2) as local:
+    async with local_box(PRICED, instances=2) as local:
         local.turnstile.pricing = Pricing(core=1000)
         await local.box.install(ECHO)
         box, heard = local.box, []
@@ -57,7 +59,7 @@ async def test_what_is_paid_for_is_told():
 
 
 async def test_a_refusal_names_the_price_in_words_and_for_machines():
-    async with local_box(instances=2) as local:
+    async with local_box(PRICED, instances=2) as local:
         await local.box.install(ECHO)
         with pytest.raises(BusyError, match="the box is busy.* of work now") as refused:
             await knocks(local)
@@ -65,7 +67,7 @@ async def test_a_refusal_names_the_price_in_words_and_for_machines():
 
 
 async def test_a_solution_buys_one_place():
-    async with local_box(instances=8) as local:
+    async with local_box(PRICED, instances=8) as local:
         local.turnstile.pricing = CHEAP
         for _ in range(4):
             await local.box.install(ECHO)
@@ -80,7 +82,7 @@ async def test_a_solution_buys_one_place():
 
 
 async def test_a_user_may_ask_for_a_shorter_time_and_pays_less():
-    async with local_box(instances=2) as local:
+    async with local_box(PRICED, instances=2) as local:
         local.turnstile.pricing = Pricing(core=1 << 50)
         prices = []
         brief = local.box
@@ -95,7 +97,7 @@ async def test_a_user_may_ask_for_a_shorter_time_and_pays_less():
 
 
 async def test_a_user_decides_what_a_place_may_cost():
-    async with local_box(instances=2) as local:
+    async with local_box(PRICED, instances=2) as local:
         local.turnstile.pricing = Pricing(core=1 << 50)
         await local.box.install(ECHO)
         with pytest.raises(BusyError, match="busy"):
@@ -103,7 +105,7 @@ async def test_a_user_decides_what_a_place_may_cost():
 
 
 async def test_a_full_box_names_a_time_and_a_patient_client_gets_in_when_a_place_is_free():
-    async with local_box(instances=1, pool=0) as local:
+    async with local_box(PRICED, instances=1, pool=0) as local:
         local.turnstile.pricing = CHEAP
         first = await local.box.install(ECHO)
         impatient = local.box
@@ -121,21 +123,21 @@ async def test_a_full_box_names_a_time_and_a_patient_client_gets_in_when_a_place
 
 
 async def test_a_box_may_ask_for_nothing_ever():
-    async with local_box(instances=2, admission=Admission(priced=False)) as local:
+    async with local_box(instances=2) as local:
         local.turnstile.pricing = Pricing(core=1 << 50)
         for _ in range(2):
             await local.box.install(ECHO)
 
 
 async def test_starting_and_ending_in_a_loop_gets_a_price():
-    async with local_box(instances=4) as local:
+    async with local_box(PRICED, instances=4) as local:
         for _ in range(100):
             local.turnstile._churn.add()
         assert (await local.box.inquire()).price > 0
 
 
 async def test_a_place_that_could_not_be_given_was_not_paid_for(monkeypatch):
-    async with local_box(instances=4) as local:
+    async with local_box(PRICED, instances=4) as local:
         local.turnstile.pricing = CHEAP
         for _ in range(2):
             await local.box.install(ECHO)
@@ -162,7 +164,7 @@ async def test_an_instance_whose_code_never_comes_ends_by_itself(monkeypatch):
         "start",
         lambda self, expires: original(_impatient(self), expires),
     )
-    async with local_box(instances=4) as local:
+    async with local_box(PRICED, instances=4) as local:
         installed = await local.box.install(ECHO)
         (_, _, pipe) = await knocks(local)
         assert len(local.instances) == 2
