@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import sys
 import tempfile
@@ -35,6 +36,10 @@ _FURTHER = 4  # words of the rest
 _WIRE = 1 << 24  # bytes of each channel that are kept
 OF_A_FILE = 1 << 16  # bytes: the words are out of the first ones too
 _RECENT = 24  # runs that one sandbox could belong to
+_EVERY_TRACEBACK = re.compile(
+    rb'Traceback \(most recent call last\):|File "[^"\n]*", line \d+(, in [^\n]*)?'
+)
+"""Lines that the failures of other programs have too; what failed stands in the rest."""
 
 
 class Run:
@@ -51,6 +56,7 @@ class Run:
         self._payloads += 1
         if self._payloads > _PAYLOADS:
             return
+        payload = _EVERY_TRACEBACK.sub(b"", payload)
         last = len(payload) - _WORD
         begin = range(0, min(_BEGIN, last) + 1, _WORD // 2)
         rest = range(_BEGIN, last + 1, max(1, (last - _BEGIN) // _FURTHER))

@@ -15,7 +15,12 @@ from bento.errors import HostError
 from bento.testnet.processes import Identity
 from bento.testnet.program import Program
 
-READY_THEN_WAIT = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
+READY_THEN_WAIT = """
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # without last words
+pathlib.Path(sys.argv[1]).touch()
+signal.pause()
+"""
 
 
 def program(tmp_path: Path, code: str) -> Program:
