@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bento.cli import conclave
 from bento.cli.calls import read_upload
-from bento.cli.output import emit, say
+from bento.cli.output import emit, say, show
 from bento.errors import AttestationError, UsageError
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def _seconds(text: str) -> int:
 def _show(verdict: Verdict) -> None:
     width = max(len(name) for name, _ in verdict.facts)
     for name, value in verdict.facts:
-        print(f"{name:{width}}  {value}")
-    print()
-    print(verdict.summary)
+        show(f"{name:{width}}  {value}")
+    show("")
+    show(verdict.summary)
     for refusal in verdict.refusals:
-        print(f"refused: {refusal}")
-    print("your trust policy accepts it" if verdict.accepted else "your trust policy refuses it")
+        show(f"refused: {refusal}")
+    show("your trust policy accepts it" if verdict.accepted else "your trust policy refuses it")

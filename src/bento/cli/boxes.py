@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from bento.cli.output import emit, say
+from bento.cli.output import emit, say, show
 
 if TYPE_CHECKING:
     from bento.client.network import BoxReport
@@ -57,23 +57,23 @@ def _print(report: BoxReport) -> None:
     from bento.protocol.puzzle import effort
 
     entry = report.entry
-    print(f"{entry.nickname}  {entry.fingerprint}")
+    show(f"{entry.nickname}  {entry.fingerprint}")
     if report.greeting is None:
-        print(f"    does not answer: {report.problem}")
+        show(f"    does not answer: {report.problem}")
         return
     policy = report.greeting.policy
     egress = ", ".join(policy.egress) or "no network"
-    print(
+    show(
         f"    load {report.greeting.load} % of {policy.instances} instances; "
         f"a new one costs {effort(report.greeting.price)}"
     )
-    print(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
+    show(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
     if policy.tor:
-        print(f"    of tor: {', '.join(policy.tor)}")
-    print(
+        show(f"    of tor: {', '.join(policy.tor)}")
+    show(
         f"    each at most {show_size(policy.memory)} memory, {policy.cpu:g} cores, "
         f"{show_size(policy.disk)} disk, {policy.lifetime // 3600} h"
     )
-    print(
+    show(
         f"    limits kept by {policy.enforcement}; attestation {', '.join(policy.attestation) or 'none'}"
     )

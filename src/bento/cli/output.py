@@ -10,9 +10,22 @@ from typing import Any
 from bento.errors import BentoError, BusyError
 
 
+def plain(text: str) -> str:
+    """`text` with everything a terminal would act on made visible (`\\x1b`): boxes and functions word
+    refusals, log lines and tracebacks, and must not thereby move, hide or colour anything."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
+    )
+
+
 def say(text: str) -> None:
-    """A line for a person."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for a person, on stderr."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """A line for a person that is the command's own answer, on stdout."""
+    print(plain(text), flush=True)
 
 
 def emit(**values: Any) -> None:
