@@ -36,6 +36,13 @@ STALL_SECONDS = 120.0
 """Without a byte: longer than any circuit that still works pauses."""
 
 _CONFIRMED = b"\x01"
+_LONGEST_STATUS = 4096  # bytes: eight numbers
+_MOST = 1 << 37  # bytes, gets, or seconds since 1970: the year 6325
+_STATUS = {
+    **dict.fromkeys(("size", "stored", "disk", "served", "expires"), False),
+    **dict.fromkeys(("gets", "gets_left", "max_bytes"), True),
+}
+"""What a status holds -> whether it may be null."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +175,28 @@ async def load(instance: Instance, name: bytes, offset: int, take: Callable[[byt
 
 
 async def status(instance: Instance) -> dict[str, Any]:
-    """What the dropbox says of itself (see guest.Drop.describe); its word, unverified."""
+    """What the dropbox says of itself (see guest.Drop.describe): its word, in the form it should have."""
+    text = b""
     async with await instance.invoke("status") as session:
-        text = await session.read()
+        async for piece in session:
+            text += piece
+            if len(text) > _LONGEST_STATUS:
+                raise _no_status()
     try:
         said = json.loads(text)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        raise RemoteProtocolError("the box did not describe its dropbox", "try another box")
+    except (ValueError, RecursionError):
+        raise _no_status() from None
+    if not isinstance(said, dict) or said.keys() != _STATUS.keys():
+        raise _no_status()
+    for name, optional in _STATUS.items():
+        value = said[name]
+        if not (value is None and optional) and not (type(value) is int and 0 <= value <= _MOST):
+            raise _no_status()
     return said
+
+
+def _no_status() -> RemoteProtocolError:
+    return RemoteProtocolError("the box did not describe its dropbox", "try another box")
 
 
 class _Answer:
