@@ -6,10 +6,9 @@ line is written in capitals, which a QR code packs three bits tighter; tickets a
 
 from __future__ import annotations
 
+import sys
 from itertools import zip_longest
 from typing import TYPE_CHECKING
-
-from bento.cli.output import say
 
 if TYPE_CHECKING:
     import argparse
@@ -36,5 +35,7 @@ def rows(text: str) -> list[str]:
 
 
 def show(text: str) -> None:
-    """Draws it for a person: on stderr, as stdout is for the line itself."""
-    say("\n".join(_BLACK_ON_WHITE + row + _PLAIN for row in rows(text)))
+    """Draws it for a person: on stderr, as stdout is for the line itself. Its colours are the only escape
+    sequences a terminal gets, and no byte of a row is anybody's words."""
+    drawn = "\n".join(_BLACK_ON_WHITE + row + _PLAIN for row in rows(text))
+    print(drawn, file=sys.stderr, flush=True)
