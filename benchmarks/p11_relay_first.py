@@ -19,7 +19,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from benchmarks.figures import Figure, median
-from bento.client.box import Box, Instance
+from bento.client.box import Box
+from bento.client.instance import Instance
 from bento.client.network import Network, TorEndpoints
 from bento.client.route import CircuitRoute
 from bento.client.session import Session

@@ -22,7 +22,9 @@ from pathlib import Path
 import pytest
 from tests.conclave_views import standing
 
+import bento.client.application
 import bento.client.box
+import bento.client.door
 from bento.client.conclave import Attestation
 from bento.conclave.channel import ClientChannel
 from bento.protocol.conclave import is_conclave
@@ -116,7 +118,7 @@ class Blindness:
         patch.setattr(ClientChannel, "receive", receives)
 
     def _watch_wires(self, patch: pytest.MonkeyPatch) -> None:
-        knock, over = bento.client.box.knock, Attestation.over
+        knock, over = bento.client.door.knock, Attestation.over
 
         async def knocks(route, request, key_hash, early=b""):
             greeting, answer, pipe = await knock(route, request, key_hash, early)
@@ -129,7 +131,8 @@ class Blindness:
             run.keep("the channel's key", attestation._channel.exporter)
             return inside
 
-        patch.setattr(bento.client.box, "knock", knocks)
+        for user in (bento.client.application, bento.client.box):
+            patch.setattr(user, "knock", knocks)
         patch.setattr(Attestation, "over", goes_over)
 
     def _begin(self, attestation: Attestation, pipe) -> Run:

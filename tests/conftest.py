@@ -24,7 +24,7 @@ from tests.canaries import Canaries
 from tests.conclave_views import standing
 from tests.local_box import LocalBox
 
-from bento.client.box import Instance
+from bento.client.instance import Instance
 from bento.testnet import Testnet
 
 # A busy machine makes any single example slow: time is no promise of these tests.

@@ -35,6 +35,7 @@ from bento.box.sandboxes import Sandboxes
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.box.uplink import Uplink
+from bento.box.visits import Visits
 from bento.client.box import Box, BoxName
 from bento.client.route import UnixRoute
 from bento.sandbox.layers import UNPRIVILEGED
@@ -73,13 +74,13 @@ class LocalBox:
         stack.push_async_callback(self.journal.close)
         uplink = Uplink.of(self.config)
         stack.callback(uplink.close)
+        tokens = Tokens(self.identity.token_key, self.identity.key_digest, self.clock)
         self.instances = Instances(
             *(self.journal, self.config.run, offer.policy.instances),
             *(self.sandboxes.take, self.guard.ways, self.conclaves),
-            Tokens(self.identity.token_key, self.identity.key_digest, self.clock),
-            JournalLedger(self.journal),
-            uplink,
+            *(tokens, uplink),
         )
+        self.visits = Visits(self.instances, tokens, JournalLedger(self.journal))
         self.instances.keep = False
         stack.push_async_callback(self.instances.close)
         self.turnstile = Turnstile.of(
@@ -87,7 +88,7 @@ class LocalBox:
         )
         stack.callback(self.turnstile.close)
         self.orders = Orders(self.config.state)
-        self.door = Door(offer, self.instances, self.turnstile, self.orders)
+        self.door = Door(offer, self.instances, self.visits, self.turnstile, self.orders)
         stack.push_async_callback(self.door.close)
         self.operator = OperatorDoor("local", self.instances, self.orders, self.door)
         stack.push_async_callback(self.operator.close)

@@ -422,7 +422,7 @@ async def test_other_terms_are_refused(local, sent):
 async def test_a_man_in_the_middle_with_true_evidence_is_refused(local, sent):
     """The box ends the client's channel itself, and has the true conclave give evidence for it."""
     middles = []
-    connect = local.instances.connect
+    connect = local.visits.connect
 
     async def between(instance, opening):
         guest = await connect(instance, opening)
@@ -432,7 +432,7 @@ async def test_a_man_in_the_middle_with_true_evidence_is_refused(local, sent):
         theirs.setblocking(False)
         return theirs
 
-    local.instances.connect = between
+    local.visits.connect = between
     await refused(local, sent, "not about this channel")
     assert [await task for task in middles] == ["true evidence was passed on"]
 

@@ -105,7 +105,7 @@ async def test_clients_that_never_read_are_refused_without_being_waited_for(loca
 
 
 async def test_an_instance_has_a_bounded_number_of_connections(local, monkeypatch):
-    monkeypatch.setattr("bento.box.instances._PIPES", 3)
+    monkeypatch.setattr("bento.box.visits._PIPES", 3)
     instance = await local.box.install(ECHO)
     await until(lambda: not next(iter(local.instances)).relays)
     for _ in range(3):

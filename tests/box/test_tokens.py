@@ -289,10 +289,10 @@ async def test_what_cannot_be_counted_does_not_happen(local, installed, monkeypa
     async def fails(*_):
         raise HostError("the disk is full")
 
-    monkeypatch.setattr(local.instances._ledger, "spend", fails)
+    monkeypatch.setattr(local.visits._ledger, "spend", fails)
     with pytest.raises(BoxError, match="cannot count this use now"):
         await call(narrowed(installed, uses(1)))
-    monkeypatch.setattr(local.instances._ledger, "draw", fails)
+    monkeypatch.setattr(local.visits._ledger, "draw", fails)
     with pytest.raises(BoxError, match="cannot count this use now"):
         await call(narrowed(installed, Bytes(bytes(8), 1_000_000)))
     assert await call(installed) == b"1"

@@ -15,7 +15,8 @@ from tests.client.linker import RACY, SIZES, Linker, Tap, auc_interval
 from tests.local_box import local_box
 
 from bento.box.config import Admission
-from bento.client.box import Box, Instance
+from bento.client.box import Box
+from bento.client.instance import Instance
 from bento.client.upload import Upload
 from bento.protocol.padding import DOOR_CLASS, UPLOAD_CLASS, padded
 

@@ -34,6 +34,7 @@ from bento.box.sweep import sweep
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.box.uplink import Uplink
+from bento.box.visits import Visits
 from bento.safelog import Event, log
 
 if TYPE_CHECKING:
@@ -76,12 +77,11 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     conclaves = Conclaves.of(config, identity)
     uplink = Uplink.of(config)
     stack.callback(uplink.close)
+    tokens = Tokens(identity.token_key, identity.key_digest)
     instances = Instances(
         *(journal, config.run, config.capacity.instances),
         *(sandboxes.take, guard.ways, conclaves),
-        Tokens(identity.token_key, identity.key_digest),
-        JournalLedger(journal),
-        uplink,
+        *(tokens, uplink),
     )
     stack.push_async_callback(instances.close)
     await asyncio.gather(instances.take_over(left), sandboxes.start())
@@ -89,7 +89,8 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     turnstile = Turnstile.of(config, identity, instances.taken, instances.promised)
     stack.callback(turnstile.close)
     orders = Orders(config.state)
-    door = Door(offer, instances, turnstile, orders)
+    visits = Visits(instances, tokens, JournalLedger(journal))
+    door = Door(offer, instances, visits, turnstile, orders)
     stack.push_async_callback(door.close)
     operator = OperatorDoor(config.name, instances, orders, door)
     stack.push_async_callback(operator.close)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bento.box.offer import Offer
     from bento.box.orders import Orders
     from bento.box.turnstile import Turnstile
+    from bento.box.visits import Visits
 
 _READ = 1 << 16
 _KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
@@ -50,11 +51,17 @@ class Door:
     """Answers connections of every entrance."""
 
     def __init__(
-        self, offer: Offer, instances: Instances, turnstile: Turnstile, orders: Orders
+        self,
+        offer: Offer,
+        instances: Instances,
+        visits: Visits,
+        turnstile: Turnstile,
+        orders: Orders,
     ) -> None:
         self._orders = orders
         self._offer = offer
         self._instances = instances
+        self._visits = visits
         self._turnstile = turnstile
         self._strangers: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +111,7 @@ class Door:
                 return
             if visit is not None:
                 stack.pop_all()  # the relay owns the socket now
-                self._instances.join(visit, client, door.rest())
+                self._visits.join(visit, client, door.rest())
 
     async def _request(self, door: BoxDoor, client: socket.socket) -> Request:
         loop = asyncio.get_running_loop()
@@ -133,30 +140,23 @@ class Door:
         if isinstance(request, Inquire):
             return None
         if isinstance(request, Shutdown):
-            await self._instances.shutdown(request)
+            await self._visits.shutdown(request)
             await loop.sock_sendall(client, door.answer(Done()))
             return None
         if isinstance(request, Open):
             answer: Opened | Created = Opened()
-            visit = await self._visit(request, door.early)
+            visit = await self._visits.visit(request, door.early)
         else:
             visit, answer = await self._create(request)
         try:
             async with asyncio.timeout(_KNOCK_SECONDS):
                 await loop.sock_sendall(client, door.answer(answer))
         except OSError:  # TimeoutError is one
-            await self._instances.leave(visit)
+            await self._visits.leave(visit)
             if isinstance(answer, Created):  # nobody holds its tokens
                 await self._instances.end(visit.instance)
             raise
         return visit
-
-    async def _visit(self, request: Open, early: int) -> Visit:
-        try:
-            return await self._instances.visit(request, early)
-        except HostError as error:  # its reason is the operator's to know
-            log(Event.JOURNAL_FAILED, fault=Fault.of(error))
-            raise BoxError("the box cannot count this use now", "try again later") from error
 
     async def _create(self, request: Create) -> tuple[Visit, Created]:
         self._orders.admit(request.function)
@@ -167,7 +167,7 @@ class Door:
         terms = replace(terms, holder=holder, weight=self._turnstile.weight(holder))
         try:
             grant = await self._instances.create(terms)
-            visit = await self._instances.enter(grant.instance)
+            visit = await self._visits.enter(grant.instance)
         except HostError as error:
             self._turnstile.failed(request)
             # What is wrong with this machine is its operator's to know.

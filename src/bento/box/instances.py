@@ -10,19 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import socket
 import time
 from typing import TYPE_CHECKING
 
-from bento.box.instance import Grant, Instance, Visit
-from bento.box.passage import Passage
+from bento.box.instance import Grant, Instance
 from bento.box.terms import Terms
-from bento.box.tokens import drained, spent, unknown
-from bento.egress.relay import Relay
-from bento.errors import BoxError, BusyError, HostError
-from bento.protocol import control, limits
-from bento.protocol.capability import Capability
-from bento.protocol.caveats import ATTACH, INVOKE, SHUTDOWN
+from bento.errors import BoxError, HostError
 from bento.protocol.manifest import Manifest
 from bento.safelog import Event, Fault, Sensitive, log
 from bento.sandbox import adopt
@@ -33,16 +26,11 @@ if TYPE_CHECKING:
 
     from bento.box.conclaves import Conclaves
     from bento.box.journal import Entry, Journal
-    from bento.box.ledger import Ledger
-    from bento.box.tokens import Leave, Tokens
+    from bento.box.tokens import Tokens
     from bento.box.uplink import Uplink
     from bento.box.ways import Ways
-    from bento.protocol.door import Open, Shutdown
     from bento.sandbox import Sandbox
 
-_INSTALLER = control.opening(control.MAY_INVOKE | control.MAY_ATTACH, control.ANY_SESSION)
-_RETRY_SECONDS = 5
-_PIPES = 128  # connections at most to one instance: each of its 64 sessions, and its replacement
 _MINUTE = 60  # expiry is told in whole minutes: no client learns the box's clock to the second
 
 _TAKE_OVER_SECONDS = 0.5  # that a start waits for guests; slow and mute ones are waited for later
@@ -51,8 +39,8 @@ _COUNT_SECONDS = 30.0  # between two notes of the bytes counted
 
 class Instances:
     """The table. `take` gives a started-up sandbox for terms, `guard` the ways out of it,
-    `conclaves` answers those that are one; `tokens` makes and checks capabilities, `ledger` counts
-    their uses; `uplink` shares out what passes between clients and them.
+    `conclaves` answers those that are one; `tokens` makes their capabilities; `uplink` shares out
+    what passes between clients and them. How they are used: `visits`.
 
     With `keep`, closing the table leaves the instances running for the next bentod."""
 
@@ -65,7 +53,6 @@ class Instances:
         guard: Callable[[str, Terms], Ways],
         conclaves: Conclaves,
         tokens: Tokens,
-        ledger: Ledger,
         uplink: Uplink,
     ) -> None:
         self.keep = True
@@ -76,7 +63,6 @@ class Instances:
         self._guard = guard
         self._conclaves = conclaves
         self._tokens = tokens
-        self._ledger = ledger
         self._uplink = uplink
         self._creating: list[Terms] = []  # of starts under way
         self._moved_by_ended = [0, 0]  # bytes in and out
@@ -86,7 +72,7 @@ class Instances:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lasting: set[asyncio.Task[None]] = set()  # cancelled at the end
         self._ending: set[asyncio.Task[None]] = set()
-        self._spawn(self._keep_counting(), self._lasting)
+        self.spawn(self._keep_counting(), self._lasting)
 
     def __len__(self) -> int:
         return len(self._by_token) + len(self._creating) + len(self._returning)
@@ -162,7 +148,7 @@ class Instances:
         Returns once each has answered, or has been waited for long enough: a function can keep its
         guest silent. Whoever asks for such a one waits for it."""
         for entry in entries:
-            self._returning[entry.token] = entry, self._spawn(self._take_over(entry), self._lasting)
+            self._returning[entry.token] = entry, self.spawn(self._take_over(entry), self._lasting)
         if tasks := [task for _, task in self._returning.values()]:
             await asyncio.wait(tasks, timeout=_TAKE_OVER_SECONDS)
             log(Event.TAKEN_OVER, count=len(self._by_token))
@@ -193,119 +179,29 @@ class Instances:
     def _put(self, instance: Instance) -> None:
         self._by_token[instance.token] = instance
         self._conclaves.attend(instance.sandbox)
-        self._spawn(self._watch(instance), self._lasting)
+        self.spawn(self._watch(instance), self._lasting)
 
-    # -- the use ---------------------------------------------------------------------------------
+    # -- looking up ------------------------------------------------------------------------------
 
-    def check(self, request: Open | Shutdown, operations: int) -> tuple[Instance, Leave]:
-        """The instance of a token and what the token allows there. Raises BoxError."""
-        token = Capability.parse(request.token)
-        instance = self._by_token.get(token.name)
-        function = instance.terms.function if instance else None
-        leave = self._tokens.check(token, function, request, operations)
-        assert instance is not None
-        return instance, leave
+    def __contains__(self, instance: Instance) -> bool:
+        return instance.token in self._by_token
 
-    async def visit(self, request: Open, early: int) -> Visit:
-        """A connection to the guest of a token's instance, the use of the token counted; `early` bytes
-        came with the request. Raises BoxError."""
-        await self._returned(request)
-        instance, leave = self.check(request, INVOKE | ATTACH)
-        if len(instance.relays) >= _PIPES:
-            raise BusyError(
-                f"the instance has {_PIPES} connections already",
-                "end some sessions, or try again later",
-                wait=_RETRY_SECONDS,
-            )
-        rights = leave.operations | (control.COUNTED if leave.uses else 0)
-        visit = await self.enter(instance, control.opening(rights, request.session), leave)
-        try:
-            with _counting():
-                await self._count(visit, leave, request.session, early)
-        except BaseException:
-            await self.leave(visit)
-            raise
-        return visit
+    def named(self, token: bytes) -> Instance | None:
+        """The instance whose tokens have this name."""
+        return self._by_token.get(token)
 
-    async def _count(self, visit: Visit, leave: Leave, session: bytes, early: int) -> None:
-        if visit.passage is not None and not await visit.passage.admit(early):
-            raise drained()
-        await self._spend(visit.instance, leave, session)
-        if visit.instance.token not in self._by_token:
-            raise unknown()  # it ended meanwhile
-
-    async def _spend(self, instance: Instance, leave: Leave, session: bytes) -> None:
-        if leave.uses and not await self._ledger.spend(instance.name, leave.uses, session):
-            raise spent()
-
-    async def leave(self, visit: Visit) -> None:
-        """Undoes a visit that nobody came to."""
-        visit.guest.close()
-        if visit.passage is not None:
-            await visit.passage.put_back()
-
-    async def enter(
-        self, instance: Instance, opening: bytes = _INSTALLER, leave: Leave | None = None
-    ) -> Visit:
-        """A connection to the guest within `leave`. Raises BoxError when the guest is gone."""
-        guest = await self.connect(instance, opening)
-        if leave is None or not leave.bounded:
-            return Visit(instance, guest, creator=leave is None)
-        passage = Passage(leave, instance.name, instance, self._ledger, self._spawn)
-        return Visit(instance, guest, passage)
-
-    async def connect(self, instance: Instance, opening: bytes) -> socket.socket:
-        """A new session connection to the guest. Raises BoxError when the guest is gone."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.sock_connect(sock, str(instance.sandbox.socket_path))
-            await loop.sock_sendall(sock, opening)
-        except OSError:
-            sock.close()
-            raise BoxError("the instance has ended", "install the function again") from None
-        return sock
-
-    def join(self, visit: Visit, client: socket.socket, early: bytes) -> None:
-        """From here the bytes are the client's and the guest's own.
-
-        A creator that leaves without a byte never heard of its instance: it is ended."""
-        instance, passage = visit.instance, visit.passage
-
-        def done() -> None:
-            instance.relays.discard(relay)
-            if passage is not None:
-                passage.ended()
-            if visit.creator and not instance.bytes_in and instance.token in self._by_token:
-                self._spawn(self.end(instance))
-
-        relay = Relay(
-            client,
-            visit.guest,
-            passage or instance,
-            idle_seconds=instance.terms.manifest.lifetime,
-            early=early,
-            done=done,
-        )
-        instance.relays.add(relay)
-        if passage is not None:
-            passage.watch(relay)
+    async def returned(self, token: bytes) -> None:
+        """Waits for the instance of that name, if it is being taken over."""
+        returning = self._returning.get(token)
+        if returning is not None:
+            await asyncio.wait([returning[1]])
 
     # -- the end ---------------------------------------------------------------------------------
-
-    async def shutdown(self, request: Shutdown) -> None:
-        """Ends the instance of a shutdown token; returns when nothing of it is left."""
-        await self._returned(request)
-        instance, leave = self.check(request, SHUTDOWN)
-        with _counting():
-            await self._spend(instance, leave, bytes(limits.SESSION_TAG))
-        await self.end(instance)
 
     async def end(self, instance: Instance) -> None:
         """Idempotent: the tokens stop working at once, then everything goes."""
         if instance.ending is None:
-            instance.ending = self._spawn(self._end(instance), self._ending)
+            instance.ending = self.spawn(self._end(instance), self._ending)
         await asyncio.shield(instance.ending)
 
     async def _end(self, instance: Instance) -> None:
@@ -353,12 +249,6 @@ class Instances:
 
     # -- small things ----------------------------------------------------------------------------
 
-    async def _returned(self, request: Open | Shutdown) -> None:
-        """Waits for the token's instance, if it is being taken over."""
-        returning = self._returning.get(Capability.parse(request.token).name)
-        if returning is not None:
-            await asyncio.wait([returning[1]])
-
     async def _keep_counting(self) -> None:
         while True:
             await asyncio.sleep(_COUNT_SECONDS)
@@ -379,21 +269,12 @@ class Instances:
         except HostError as error:
             log(Event.JOURNAL_FAILED, fault=Fault.of(error))
 
-    def _spawn(
+    def spawn(
         self, work: Coroutine[None, None, None], group: set[asyncio.Task[None]] | None = None
     ) -> asyncio.Task[None]:
+        """Keeps a task until it is done; closing the table waits for it."""
         task = asyncio.create_task(work)
         group = self._tasks if group is None else group
         group.add(task)
         task.add_done_callback(group.discard)
         return task
-
-
-@contextlib.contextmanager
-def _counting() -> Iterator[None]:
-    """What is wrong with this machine is its operator's to know."""
-    try:
-        yield
-    except HostError as error:
-        log(Event.JOURNAL_FAILED, fault=Fault.of(error))
-        raise BoxError("the box cannot count this use now", "try again later") from error

@@ -10,11 +10,14 @@ import base64
 import contextlib
 import hashlib
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bento.client.application import Application
+from bento.client.delivery import Delivery
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.holders import prove
+from bento.client.instance import NOBODY, Instance
 from bento.client.patience import PATIENCE, Patience
 from bento.client.persistence import LOST, PERSISTENCE, Broken, Tries, persist
 from bento.client.routes import Routes
@@ -55,8 +58,6 @@ if TYPE_CHECKING:
 
     Log = Callable[[str], None]
 
-_NOBODY = bytes(limits.OWNER)
-_READ = 1 << 16
 _DIGEST = 32  # bytes of a SHA-256
 _EMPTY_CONCLAVE = 'image = "python-conclave"\nlifetime = "1m"'
 
@@ -138,7 +139,7 @@ class Box:
                 tries, lambda: self._create(upload, trust, manifest)
             )
             try:
-                await self._deliver(tries, instance, pipe, parcel)
+                await Delivery(instance, parcel, tries).complete(pipe)
             except BoxError:
                 if parcel.begun:
                     raise
@@ -146,39 +147,6 @@ class Box:
                 await tries.again(Broken("the box lost the function", "install again"))
             else:
                 return instance
-
-    async def _deliver(self, tries: Tries, instance: Instance, pipe: Pipe, parcel: Upload) -> None:
-        """Uploads until the function is loaded, over as many connections as it takes."""
-        try:
-            await parcel.send(pipe)
-            await parcel.loaded(pipe, instance.learn)
-            return
-        except LOST as error:
-            await tries.again(error)
-        finally:
-            pipe.writer.close()
-
-        async def go_on() -> None:
-            pipe = await self._resume(instance, parcel)
-            tries.moved()
-            try:
-                await parcel.loaded(pipe, instance.learn)
-            finally:
-                pipe.writer.close()
-
-        await persist(tries, go_on, begun=True)
-
-    async def _resume(
-        self, instance: Instance, parcel: Upload, session: bytes = b"", follow: bytes = b""
-    ) -> Pipe:
-        """Another connection for an upload, on which all of it and `follow` has been sent."""
-        name = session or secrets.token_bytes(limits.SESSION_ID)
-        pipe = await self.open(instance.ticket.token, name, parcel.inquiry, instance.enclosed)
-        try:
-            return await parcel.resume(pipe, follow)
-        except BaseException:
-            pipe.writer.close()
-            raise
 
     async def run(
         self,
@@ -198,7 +166,7 @@ class Box:
         name = instance.session_name()
         invoke = encode(Invoke(name.session, arguments, text, instance.owner))
         comeback = Comeback(
-            lambda: self._resume(instance, parcel, name.session, invoke),
+            lambda: Delivery(instance, parcel, tries).resume(name.session, invoke),
             lambda follow: self.open(
                 instance.ticket.token, name.session, follow, instance.enclosed
             ),
@@ -240,7 +208,7 @@ class Box:
         return attestation.verdict
 
     def instance(
-        self, ticket: Ticket, owner: bytes = _NOBODY, trust: Trust | None = None
+        self, ticket: Ticket, owner: bytes = NOBODY, trust: Trust | None = None
     ) -> Instance:
         """The instance a ticket names. Raises BoxError when it is another box's.
 
@@ -255,7 +223,7 @@ class Box:
         self._expect(name)
         attach = encode(Attach(name.session, received, proof(name.owner)))
         enclosed = self._named(name, trust)
-        return await self._session(name.token, name, attach, fresh=False, enclosed=enclosed)
+        return await self.session(name.token, name, attach, fresh=False, enclosed=enclosed)
 
     async def shutdown(self, ticket: ShutdownTicket) -> None:
         """Ends the instance and everything it kept. Raises BoxError when there is none."""
@@ -305,7 +273,7 @@ class Box:
             pipe.writer.write(_whole(attestation.present(tag) + follow))
         return pipe
 
-    async def _session(
+    async def session(
         self,
         token: Capability,
         name: SessionTicket,
@@ -330,40 +298,6 @@ class Box:
 
     def _tries(self) -> Tries:
         return Tries(self.persistence, self.on_wait)
-
-    async def _enter(self, route: Route, wanted: Create, hello: bytes) -> tuple[object, Pipe]:
-        """Asks for a place at once; on a loaded box again, with a pass or with what it asks for.
-
-        A pass is shown for a price only: on an idle box those who have some look like all others."""
-        patience = Patience(self.patience, self.on_wait)
-        request = wanted
-        while True:
-            try:
-                _, answer, pipe = await knock(route, request, self.name.key_hash, hello)
-            except BusyError as busy:
-                request = await self._again(wanted, request, busy, patience)
-            else:
-                return answer, pipe
-
-    async def _again(
-        self, wanted: Create, refused: Create, busy: BusyError, patience: Patience
-    ) -> Create:
-        """What to ask next. Raises `busy` when the user's patience is at its end."""
-        if refused.shown and busy.wait:  # it is good, but all of its places are taken
-            await patience.satisfy(busy)
-            return refused
-        shown = self._pass_for(wanted, busy)
-        if shown:
-            return Create(wanted.manifest, wanted.function, b"", shown)
-        if refused.shown:  # it was not good, and there is no other
-            return wanted
-        return Create(wanted.manifest, wanted.function, await patience.satisfy(busy), b"")
-
-    def _pass_for(self, wanted: Create, busy: BusyError) -> bytes:
-        if self.wallet is None:
-            return b""
-        terms = terms_hash(wanted.manifest, wanted.function)
-        return self.wallet.take(busy.cards, self.name.key, terms)
 
     async def _create(
         self, upload: bytes, trust: Trust | None, manifest: str | None = None
@@ -396,7 +330,9 @@ class Box:
 
     async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
         route = await self._routes.new()
-        answer, pipe = await self._enter(route, request, early)
+        patience = Patience(self.patience, self.on_wait)
+        application = Application(self.name, request, patience, self.wallet)
+        answer, pipe = await application.enter(route, early)
         if not isinstance(answer, Created):
             pipe.writer.close()
             raise RemoteProtocolError("the box answered with something else than Created")
@@ -453,45 +389,6 @@ class Box:
                 f"the box at this relay has another key than the {ticket.NOUN} names",
                 "it was set up anew and what ran there is gone, or something stands in for it",
             )
-
-
-@dataclass
-class Instance:
-    """An installed function. `shutdown_ticket`, `expires` and `owner` are its installer's."""
-
-    box: Box = field(repr=False)
-    ticket: Ticket
-    shutdown_ticket: ShutdownTicket | None = None
-    expires: int = 0
-    owner: bytes = field(default=_NOBODY, repr=False)
-    enclosed: Enclosed | None = None
-
-    def session_name(self) -> SessionTicket:
-        """A name for a new session: 128 random bits beside the ticket."""
-        return self.ticket.session(secrets.token_bytes(limits.SESSION_ID), self.owner)
-
-    async def invoke(
-        self, *args: Any, text: bool = False, on_log: Log | None = None, **kwargs: Any
-    ) -> Session:
-        """Starts `main(api, *args, **kwargs)`: one round trip to the first byte of its answer.
-
-        With `text`, strings are converted to what main's annotations ask for."""
-        name = self.session_name()
-        arguments = encode_values([list(args), kwargs])
-        follow = encode(Invoke(name.session, arguments, text, proof(self.owner)))
-        return await self.box._session(
-            self.ticket.token, name, follow, fresh=True, on_log=on_log, enclosed=self.enclosed
-        )
-
-    def learn(self, token: bytes) -> None:
-        """A conclave granted its owner this token: the ticket can be given away now."""
-        self.ticket = replace(self.ticket, inner=Capability.parse(token))
-
-    async def shutdown(self) -> None:
-        """Ends the instance. Raises BoxError for somebody who did not install it."""
-        if self.shutdown_ticket is None:
-            raise BoxError("this ticket cannot end the instance", "its shutdown token can")
-        await self.box.shutdown(self.shutdown_ticket)
 
 
 def _whole(call: bytes) -> bytes:

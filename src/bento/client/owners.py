@@ -16,7 +16,7 @@ from bento.protocol import limits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bento.client.box import Instance
+    from bento.client.instance import Instance
     from bento.protocol.ticket import Ticket
 
 

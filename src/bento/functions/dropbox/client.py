@@ -25,8 +25,9 @@ from .unfinished import Unfinished
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from bento.client.box import Box, Instance
+    from bento.client.box import Box
     from bento.client.conclave import Trust
+    from bento.client.instance import Instance
 
     from .sink import OpenSink
     from .transfer import Rules

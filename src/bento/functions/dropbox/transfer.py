@@ -20,8 +20,9 @@ from bento.protocol.manifest import amended, manifest_text
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable
 
-    from bento.client.box import Box, Instance
+    from bento.client.box import Box
     from bento.client.conclave import Trust
+    from bento.client.instance import Instance
     from bento.client.session import Session
 
 MIB = 1 << 20

@@ -28,8 +28,9 @@ from .vendors import Vendors
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
-    from bento.client.box import Box, Instance
+    from bento.client.box import Box
     from bento.client.conclave import Trust
+    from bento.client.instance import Instance
     from bento.functions.dropbox.transfer import Rules
     from bento.tor.discovery import RelayEntry
 
