@@ -117,6 +117,7 @@ def test_explain_names_everything_that_is_too_much_at_once(config, tmp_path, cap
         ('spool = "1 GiB"', "spool 1 GiB"),
         ('egress = ["*:22"]', "egress *:22"),
         ('tor = ["onion-services"]', "tor 'onion-services=1'"),
+        ("relays = true", "relays: this box does not let functions connect to relays"),
     ],
 )
 def test_each_item_of_a_manifest_is_bounded_by_the_policy(policy, manifest, about):

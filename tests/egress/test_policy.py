@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bento.egress import EgressPolicy, EgressRules, IPAddress, Question
+from bento.egress import EgressPolicy, EgressRules, IPAddress, OrPorts, Question
 
 EVERYTHING = EgressRules.parse(["*:*"])
 PUBLIC = ip_address("93.184.216.34")
@@ -189,3 +189,62 @@ def test_no_port_but_a_real_one_is_allowed(port: int) -> None:
 def test_a_verdict_needs_a_destination() -> None:
     with pytest.raises(ValueError, match="name or an address"):
         OPEN.verdict(None, None, 80)
+
+
+RELAY = ip_address("93.184.216.99")
+LISTED = OrPorts.parse(
+    f"a {RELAY}:9001\na [2606:4700::9]:443\na 10.0.0.1:443\na 127.77.0.5:9001\n"
+    "a 9.9.9.9:9001\na [64:ff9b::a00:1]:9001\n"
+)
+SHUT = Exit(lambda ip, port: False)
+RELAYS = EgressPolicy(exit_policy=SHUT, or_ports=LISTED, relays=True)
+
+
+def test_with_relays_the_consensus_orports_are_reached_whatever_the_exit_policy_says() -> None:
+    assert RELAYS.verdict(None, RELAY, 9001).allowed
+    assert RELAYS.verdict(None, ip_address(f"::ffff:{RELAY}"), 9001).allowed
+    assert RELAYS.verdict(None, ip_address("2606:4700::9"), 443).allowed
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_with_relays_nothing_else_is_reached_that_was_not_before(
+    ip: IPv4Address | IPv6Address, port: int
+) -> None:
+    for usual in (RELAYS, replace(OPEN, or_ports=LISTED, relays=True)):
+        without = replace(usual, relays=False)
+        if not LISTED.have(ip, port):
+            assert usual.verdict(None, ip, port).allowed == without.verdict(None, ip, port).allowed
+        assert usual.verdict("a.test", ip, port) == without.verdict("a.test", ip, port)
+
+
+def test_a_relay_is_reached_by_its_address_only_and_by_no_name() -> None:
+    assert not RELAYS.verdict("relay.test", RELAY, 9001).allowed
+    assert not RELAYS.may_resolve("relay.test", 9001).allowed
+    assert not RELAYS.verdict(None, RELAY, 9002).allowed
+    assert not RELAYS.verdict(None, PUBLIC, 9001).allowed
+
+
+@pytest.mark.parametrize(
+    ("ip", "port"),
+    [("10.0.0.1", 443), ("127.77.0.5", 9001), ("64:ff9b::a00:1", 9001), ("9.9.9.9", 9001)],
+)
+def test_a_consensus_opens_no_internal_address_and_none_of_the_box(ip: str, port: int) -> None:
+    own = replace(RELAYS, own_addresses=frozenset({ip_address("9.9.9.9")}))
+    verdict = own.verdict(None, ip_address(ip), port)
+    assert (verdict.allowed, verdict.question) == (False, Question.ADDRESS)
+
+
+def test_the_test_networks_relays_are_an_exception_for_orports_only() -> None:
+    policy = replace(RELAYS, relay_exceptions=(ip_network("127.77.0.0/16"),))
+    assert policy.verdict(None, ip_address("127.77.0.5"), 9001).allowed
+    assert not policy.verdict(None, ip_address("127.77.0.5"), 9002).allowed
+    assert not policy.verdict(None, ip_address("10.0.0.1"), 443).allowed
+    everything = replace(policy, rules=EVERYTHING, exit_policy=OPEN.exit_policy)
+    assert not everything.verdict(None, ip_address("127.77.0.5"), 80).allowed
+
+
+def test_refusals_say_what_relays_has_to_do_with_them() -> None:
+    assert "nor is it a relay's ORPort" in RELAYS.verdict(None, PUBLIC, 9001).reason
+    without = replace(RELAYS, relays=False)
+    assert "relays = true would allow it" in without.verdict(None, RELAY, 9001).reason
+    assert "relay" not in without.verdict(None, PUBLIC, 443).reason.replace("this relay's", "")

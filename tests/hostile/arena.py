@@ -25,6 +25,8 @@ from tests.hostile.attack import ENDED, HELD, Attack
 from tests.local_box import LocalBox, local_box
 from tests.waiting import until
 
+from bento.box.config import Egress
+from bento.egress import OrPorts
 from bento.egress.resolve import TableResolver
 from bento.errors import BentoError, FunctionError
 
@@ -48,6 +50,9 @@ def main(api):
             hashlib.sha256(block)
         api.send(b".")
 """
+
+_RELAY = "127.93.0.1"
+_EGRESS = Egress(via="direct", relays=True, test_web="127.80.0.0/16", test_relays="127.93.0.0/16")
 
 _NAMES = {
     "localhost": ["127.0.0.1"],
@@ -182,7 +187,7 @@ async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
     """A box of `runtime`, its neighbour at work."""
     async with contextlib.AsyncExitStack() as stack:
         local = await stack.enter_async_context(
-            local_box(runtime=runtime, pool=2, instances=8, cpu=1.0)
+            local_box(runtime=runtime, egress=_EGRESS, pool=2, instances=8, cpu=1.0)
         )
         local.guard._resolver = Resolver()
         found = Arena(local, runtime)
@@ -200,6 +205,13 @@ async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
         canary = local.config.state / "canary"
         canary.write_text("nobody may read this")
         site, _ = stack.enter_context(web_site({}))
+        # Nothing listens there: an attack that gets so far is told ECONNREFUSED.
+        unheard = stack.enter_context(socket.socket())
+        unheard.bind((_RELAY, 0))
+        inside, relay = tcp.getsockname()[1], unheard.getsockname()[1]
+        # What a lying consensus could say, too.
+        lines = (f"{_RELAY}:{relay}", f"127.0.0.1:{inside}", "10.0.0.1:443", "[fe80::1]:443")
+        local.guard.listed(OrPorts.parse("".join(f"a {line}\n" for line in lines)))
         found.facts = {
             "bentod": os.getpid(),
             "neighbour": neighbour.sandbox.pid,
@@ -211,6 +223,8 @@ async def arena(runtime: str = "bubblewrap") -> AsyncIterator[Arena]:
             "canary": str(canary),
             "host": platform.node(),
             "marker": os.urandom(8).hex(),
+            "relay": _RELAY,
+            "or_port": relay,
             "web_port": int(site.rpartition(":")[2]),
         }
         yield found

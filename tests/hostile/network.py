@@ -182,6 +182,50 @@ ATTACKS = (
         _through_proxy("127.80.2.1", "127.80.2.2"),
     ),
     Attack(
+        "a relay's ORPort without the permission",
+        "egress verdict (manifest)",
+        "EPERM EPERM",
+        """
+        def attack(api, facts):
+            import socket
+            place = (facts["relay"], facts["or_port"])
+            return " ".join([attempt(socket.create_connection, place),
+                             attempt(socket.create_connection, ("::ffff:" + place[0], place[1]))])
+        """,
+        _EGRESS,
+    ),
+    Attack(
+        "anything but ORPorts with the permission for relays",
+        "egress verdict",
+        "ECONNREFUSED( EPERM){8}",
+        """
+        def attack(api, facts):
+            import socket
+            relay, port = facts["relay"], facts["or_port"]
+            places = [(relay, port), (relay, port + 1), ("127.93.0.2", port),
+                      ("127.80.2.1", facts["web_port"]), ("10.0.0.1", 443), ("fe80::1", 443),
+                      ("192.0.2.1", 443), ("2001:db8::1", port), ("relay.test", port)]
+            return " ".join(attempt(socket.create_connection, place) for place in places)
+        """,
+        "relays = true",
+    ),
+    Attack(
+        "the machine's own ports by a consensus that lists them",
+        "egress verdict (internal addresses)",
+        _REFUSED,
+        """
+        def attack(api, facts):
+            import _socket
+            proxy = _socket.socket()
+            proxy.connect(("127.0.0.1", 1080))
+            proxy.send(b"\\x05\\x01\\x00")
+            proxy.recv(2)
+            proxy.send(b"\\x05\\x01\\x00\\x01" + bytes([127, 0, 0, 1]) + facts["port"].to_bytes(2, "big"))
+            return str(proxy.recv(2)[1])
+        """,
+        "relays = true",
+    ),
+    Attack(
         "listening for others (SOCKS BIND), datagrams (UDP ASSOCIATE)",
         "strict SOCKS",
         "7 7 7",

@@ -43,6 +43,14 @@ def test_every_entry_is_read():
     )
 
 
+def test_relays_is_true_or_false_and_nothing_else():
+    assert Manifest.parse("relays = true").relays and Manifest.parse("relays = true").network
+    assert not Manifest.parse("relays = false").relays and not Manifest.parse("").network
+    for value in ('"true"', "1", '["*:9001"]'):
+        with pytest.raises(UsageError, match="write true for a function that connects"):
+            Manifest.parse(f"relays = {value}")
+
+
 def test_the_block_stands_in_comments():
     source = b"#!/usr/bin/python3\n# /// bento\n# memory = 1024\n#\n# cpu = 1\n# ///\ndef main(api): pass\n"
     assert manifest_text(source) == "memory = 1024\n\ncpu = 1"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bento.egress.or_ports import OrPorts
 from bento.errors import TorError
 from bento.safelog import Event, log
 from bento.tor.controller import Controller
@@ -49,12 +50,16 @@ class Beside:
         onion_key: OnionKey,
         onion_target: Path,
         changed: Callable[[RelayFacts], None],
+        listed: Callable[[OrPorts], None] | None = None,
     ) -> None:
+        """`listed` is called with the consensus' ORPorts after each (re)connection and whenever tor has
+        a new consensus; without it tor is not asked for them."""
         self._control = control
         self._onion = onion
         self._onion_key = onion_key
         self._onion_target = onion_target
         self._changed = changed
+        self._listed = listed
         self._controller: Controller | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -84,11 +89,13 @@ class Beside:
                     self._onion.single_hop,
                     proof_of_work=self._onion.proof_of_work,
                 )
+            self._changed(facts)
+            if self._listed is not None:
+                await _follow(controller, self._listed)
         except BaseException:
             await controller.close()
             raise
         self._controller = controller
-        self._changed(facts)
 
     async def _keep(self) -> None:
         while True:
@@ -100,6 +107,14 @@ class Beside:
                 with contextlib.suppress(TorError):
                     await self._connect()
             log(Event.TOR_BACK)
+
+
+async def _follow(controller: Controller, listed: Callable[[OrPorts], None]) -> None:
+    """First what tor has (nothing yet, when it begins), then each new consensus as it comes."""
+    await controller.subscribe(
+        {"NEWCONSENSUS"}, lambda event: listed(OrPorts.parse(event.data or ""))
+    )
+    listed(OrPorts.parse((await controller.get_info("ns/all"))["ns/all"]))
 
 
 async def _facts(controller: Controller) -> RelayFacts:

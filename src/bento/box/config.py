@@ -51,11 +51,14 @@ class Tor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Egress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`via`: "direct" (within the relay's exit policy), "tor" (the functions' tor) or "none"."""
+    """`via`: "direct" (within the relay's exit policy), "tor" (the functions' tor) or "none". `relays`:
+    whether functions may connect to the ORPorts in the consensus besides, whatever `via` says."""
 
     via: str = "none"
     rules: tuple[str, ...] = ("*:*",)
+    relays: bool = False
     test_web: str = ""  # on a private test network: the loopback range that plays the web
+    test_relays: str = ""  # and the one that its relays are in
 
 
 class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,10 +186,10 @@ def _check(config: Config) -> None:
         raise ValueError("a box needs an entrance: [entrance.circuit] or [entrance.onion]")
     if config.entrance.circuit is not None:
         ipaddress.ip_address(config.entrance.circuit.address)
-    if config.egress.test_web:
-        web = ipaddress.ip_network(config.egress.test_web)
-        if not web.is_loopback:
-            raise ValueError("egress.test_web is for private networks: a loopback range only")
+    for name in ("test_web", "test_relays"):
+        text = getattr(config.egress, name)
+        if text and not ipaddress.ip_network(text).is_loopback:
+            raise ValueError(f"egress.{name} is for private networks: a loopback range only")
     kept = [issuer.places for issuer in config.admission.issuers]
     if any(places < 1 for places in kept) or sum(kept) >= config.capacity.instances:
         raise ValueError("each issuer has one place or more, and everybody else keeps at least one")

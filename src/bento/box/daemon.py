@@ -108,6 +108,7 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
         identity.onion_key,
         onion_socket,
         guard.update,
+        guard.listed if config.egress.relays else None,
     )
     stack.push_async_callback(beside.close)
     await beside.start()

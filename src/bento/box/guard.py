@@ -16,18 +16,26 @@ from bento.box.tor_way import TorWay
 from bento.box.ways import Ways
 from bento.egress.limits import BOX_DESTINATION_LIMITS, EgressLimits
 from bento.egress.meters import Destinations
+from bento.egress.or_ports import OrPorts
 from bento.egress.policy import EgressPolicy
 from bento.egress.proxy import EgressProxy
 from bento.egress.resolve import SystemResolver
-from bento.egress.routes import DirectRoute, NoRoute, Route, TorRoute
+from bento.egress.routes import DirectRoute, NoRoute, RelaysRoute, Route, TorRoute
 from bento.firewall import Grants, new_isolation_key, tor_username
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bento.box.beside import RelayFacts
     from bento.box.config import Config
     from bento.box.functions_tor import FunctionsTor
     from bento.box.terms import Terms
     from bento.egress.rules import EgressRules
+
+_NOTHING = NoRoute()
+_RELAYS_ONLY = NoRoute(
+    "this box lets functions connect to the ORPorts in the consensus only, and this is none of them"
+)
 
 
 class Guard:
@@ -40,11 +48,14 @@ class Guard:
         self._functions = functions
         web = config.egress.test_web
         self._exceptions = (ipaddress.ip_network(web),) if web else ()
+        relays = config.egress.test_relays
+        self._relay_exceptions = (ipaddress.ip_network(relays),) if relays else ()
         self._policy = EgressPolicy()
+        self._or_ports = OrPorts()
         self._known = False
         self._resolver = SystemResolver()
         self._destinations = Destinations(BOX_DESTINATION_LIMITS)
-        self._live: weakref.WeakKeyDictionary[EgressProxy, tuple[EgressRules, bool]] = (
+        self._live: weakref.WeakKeyDictionary[EgressProxy, Callable[[], EgressPolicy]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -54,19 +65,28 @@ class Guard:
             exit_policy=facts.exit_policy,
             own_addresses=facts.addresses,
             exceptions=self._exceptions,
+            or_ports=self._or_ports,
+            relay_exceptions=self._relay_exceptions,
         )
         self._known = True
-        for proxy, (rules, through_tor) in self._live.items():
-            proxy.reload(self._for(rules, through_tor))
+        self._judge_again()
         if self._functions is not None:
             self._functions.exclude(facts.fingerprint)
 
+    def listed(self, or_ports: OrPorts) -> None:
+        """Where the relays of the newest consensus take links: from now on these, and no others."""
+        self._or_ports = or_ports
+        self._policy = replace(self._policy, or_ports=or_ports)
+        self._judge_again()
+
     def ways(self, name: str, terms: Terms) -> Ways:
         """The ways of the instance called `name`."""
-        key, through_tor = new_isolation_key(), self._via == "tor"
-        policy = self._for(terms.egress, through_tor)
-        egress = EgressProxy(policy, EgressLimits(), self._route(key), box=self._destinations)
-        self._live[egress] = terms.egress, through_tor
+        key = new_isolation_key()
+        own = partial(self._for, terms.egress, self._via == "tor", terms.manifest.relays)
+        through_tor = partial(self._for, terms.egress, True)
+        route = self._route(key, terms.manifest.relays)
+        egress = EgressProxy(own(), EgressLimits(), route, box=self._destinations)
+        self._live[egress] = own
         grants = Grants.parse(terms.manifest.tor)
         if self._functions is None or not grants.numbers:
             return Ways(egress)
@@ -76,22 +96,32 @@ class Guard:
             grants,
             self._functions,
             egress,
-            self._for(terms.egress, True),
+            through_tor(),
         )
-        self._live[tor.streams] = terms.egress, True
+        self._live[tor.streams] = through_tor
         return Ways(egress, tor)
 
     def close(self) -> None:
         self._resolver.close()
 
-    def _for(self, rules: EgressRules, through_tor: bool) -> EgressPolicy:
+    def _judge_again(self) -> None:
+        for proxy, policy in self._live.items():
+            proxy.reload(policy())
+
+    def _for(self, rules: EgressRules, through_tor: bool, relays: bool = False) -> EgressPolicy:
         """Through Tor it is another relay's exit policy that counts."""
-        policy = self._policy.with_rules(rules)
+        policy = self._policy.with_rules(rules, relays=relays)
         return replace(policy, exit_policy=None) if through_tor and self._known else policy
 
-    def _route(self, key: str) -> Route:
+    def _route(self, key: str, relays: bool) -> Route:
+        direct = DirectRoute(self._resolver)
+        if not relays:
+            return self._usual_route(key, direct)
+        return RelaysRoute(direct, self._usual_route(key, direct, _RELAYS_ONLY))
+
+    def _usual_route(self, key: str, direct: DirectRoute, none: NoRoute = _NOTHING) -> Route:
         if self._via == "none":
-            return NoRoute()
+            return none
         if self._via == "tor" and self._functions is not None:
             return TorRoute(self._functions.socks, partial(tor_username, key))
-        return DirectRoute(self._resolver)
+        return direct

@@ -21,6 +21,7 @@ _VIA = {
     "tor": "through Tor, within the exit policy of the relay where it leaves",
     "none": "",
 }
+_RELAYS = "connects to the ORPorts of the consensus from the box itself, as its relay does"
 _KEPT = {
     "cgroup": "every limit is kept by the kernel's control groups",
     "rlimit": "limits are kept by rlimits and a watchdog: a function may exceed them for a moment",
@@ -41,6 +42,7 @@ def describe(policy: Policy) -> Lines:
         ("code", f"up to {show_size(policy.upload)}"),
         ("answers", f"up to {show_size(policy.spool)} kept until they are fetched"),
         ("network", _network(policy.egress, policy.egress_via)),
+        ("relays", _RELAYS if policy.relays else "none"),
         *_tor(policy.tor),
         (
             "conclaves",
@@ -62,6 +64,7 @@ def granted(manifest: Manifest, policy: Policy) -> Lines:
         ("lifetime", show_time(manifest.lifetime)),
         ("answers", f"{show_size(manifest.spool)} kept until they are fetched"),
         ("network", _network(manifest.egress, policy.egress_via)),
+        ("relays", _RELAYS if manifest.relays else "none"),
         *_tor(manifest.tor),
         ("conclave", "yes: attested before its code is sent" if conclave else "no"),
     ]

@@ -47,6 +47,6 @@ class Terms:
                 upload=self.upload,
                 spool=manifest.spool,
                 patience=self.patience,
-                network=bool(manifest.egress),
+                network=manifest.network,
             )
         )

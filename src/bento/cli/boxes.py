@@ -68,6 +68,8 @@ def _print(report: BoxReport) -> None:
         f"a new one costs {effort(report.greeting.price)}"
     )
     show(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
+    if policy.relays:
+        show("    connects functions to relays' ORPorts")
     if policy.tor:
         show(f"    of tor: {', '.join(policy.tor)}")
     show(

@@ -40,7 +40,7 @@ class LocalSession:
 def run_local(upload: bytes, args: list[object], kwargs: dict[str, object]) -> int:
     """Calls `main` in this very process. Raises FunctionError with the traceback when it fails."""
     manifest = Manifest.parse(manifest_text(upload))
-    limits = Limits(manifest.memory, manifest.disk, bool(manifest.egress))
+    limits = Limits(manifest.memory, manifest.disk, manifest.network)
     with tempfile.TemporaryDirectory() as folder:
         function = Function(hashlib.sha256(upload).digest(), len(upload))
         function.begin(len(upload), 0)

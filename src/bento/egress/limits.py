@@ -40,6 +40,9 @@ ACCEPT_BATCH = 16
 # Destinations remembered in one ledger. Each holds a bucket of about 200 bytes.
 MAX_DESTINATIONS = 4096
 
+# ORPorts taken from one consensus: five times what the live network has, one or two for each relay.
+MAX_OR_PORTS = 50_000
+
 # Look-ups one box runs at once: each is a thread inside the C library's resolver.
 MAX_LOOKUPS = 16
 

@@ -1,4 +1,4 @@
-"""The three ways out of a box: directly, through Tor, or none.
+"""The ways out of a box: directly, through Tor, or none; and to relays, directly whatever the rest.
 
 A route turns a request into a connected socket and asks the `Gate` before each address it would
 connect to; the connection is made to exactly the address that was judged, so a name that changes
@@ -98,6 +98,19 @@ class DirectRoute:
         if not verdict.allowed:
             raise _refusal(verdict)
         return (await gate.lookup(self._resolver, name))[:MAX_ANSWERS]
+
+
+class RelaysRoute:
+    """Of a function that may connect to relays: to their ORPorts from the box itself, as its own relay
+    does; to everything else as `usual`."""
+
+    def __init__(self, direct: DirectRoute, usual: Route) -> None:
+        self._direct = direct
+        self._usual = usual
+
+    async def open(self, request: Request, gate: Gate) -> socket.socket:
+        to_relay = gate.policy.to_relay(request.name, request.ip, request.port)
+        return await (self._direct if to_relay else self._usual).open(request, gate)
 
 
 class TorRoute:

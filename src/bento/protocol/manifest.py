@@ -49,6 +49,12 @@ class Manifest:
     spool: int = limits.WINDOW
     tor: tuple[str, ...] = field(default=())
     syscalls: str = ""  # the class of system calls it needs; "" is that of its image
+    relays: bool = False  # whether it connects to relays' ORPorts
+
+    @property
+    def network(self) -> bool:
+        """Whether it asks for any way out of its sandbox but tor's own."""
+        return bool(self.egress) or self.relays
 
     @classmethod
     def parse(cls, text: str) -> Manifest:
@@ -193,6 +199,12 @@ def _conclave(value: object) -> bool:
     raise ValueError("write true for a conclave, which is to run where its operator cannot look")
 
 
+def _relays(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("write true for a function that connects to the ORPorts of Tor's relays")
+
+
 def _spool(value: object) -> int:
     size = read_size(value)
     if size < limits.SPOOL_MIN:
@@ -212,5 +224,6 @@ _READERS = {
     "lifetime": read_time,
     "egress": _egress,
     "tor": _tor,
+    "relays": _relays,
     "spool": _spool,
 }

@@ -47,6 +47,7 @@ class Policy:
     attestation: tuple[str, ...] = ()
     syscalls: tuple[str, ...] = ()  # the class of system calls of each image, in their order
     passes: tuple[str, ...] = ()  # the cards whose passes are honoured (see protocol.passes)
+    relays: bool = False  # whether functions may connect to relays' ORPorts
 
     def syscalls_of(self, image: str) -> str:
         """The class of system calls that functions of an offered image may make."""
@@ -111,6 +112,8 @@ def violations(manifest: Manifest, policy: Policy) -> list[str]:
             found.append(f"{name} {show(asked)}: this box gives at most {show(offered)}")
     if manifest.egress and policy.egress_via == "none":
         found.append("egress: this box gives functions no network")
+    if manifest.relays and not policy.relays:
+        found.append("relays: this box does not let functions connect to relays")
     return found
 
 
@@ -146,6 +149,12 @@ def _real(value: Any) -> float:
     raise ValueError("real")
 
 
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("truth")
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, list) and len(value) <= limits.POLICY // 8:
         return tuple(_text(item) for item in value)
@@ -156,5 +165,6 @@ _FIELD: dict[str, Callable[[Any], Any]] = {
     "str": _text,
     "int": _number,
     "float": _real,
+    "bool": _truth,
     "tuple[str, ...]": _texts,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import time
 from dataclasses import dataclass
@@ -73,11 +74,21 @@ def configuration(box: Box) -> str:
             "functions_socks": box.functions.socks_endpoint,
             "allow": list(_ALLOWED),
         },
-        "egress": {"via": "direct", "test_web": WEB},
+        "egress": {
+            "via": "direct",
+            "relays": True,
+            "test_web": WEB,
+            "test_relays": _around(box.relay.address),
+        },
         "capacity": {"instances": _INSTANCES},
         "conclave": {"attester": "emulated"},
     }
     return "\n".join(line for name, table in tables.items() for line in _table(name, table))
+
+
+def _around(address: str) -> str:
+    """The /16 of the network's own addresses (see `layout`)."""
+    return str(ipaddress.ip_network(f"{address}/16", strict=False))
 
 
 def _table(name: str, table: Table) -> list[str]:
