@@ -155,13 +155,21 @@ def _check_x509(data: bytes, now: float) -> rsa.RSAPublicKey:
             padding.PKCS1v15(),
             algorithm,
         )
-        starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        starts, ends = _validity(certificate)
     except _X509_FAULTS as error:
         raise RemoteProtocolError("the RSA identity certificate is not good") from error
     moment = datetime.fromtimestamp(now, UTC)
     if moment + _X509_FUTURE_SLACK < starts or moment - _X509_PAST_SLACK > ends:
         raise RemoteProtocolError("the RSA identity certificate is out of date")
     return key
+
+
+def _validity(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    """Debian 12's `cryptography` has only the names without `_utc`, which newer ones warn of."""
+    if hasattr(certificate, "not_valid_before_utc"):
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    starts, ends = certificate.not_valid_before, certificate.not_valid_after
+    return starts.replace(tzinfo=UTC), ends.replace(tzinfo=UTC)
 
 
 def _check_cross(data: bytes, key: rsa.RSAPublicKey, identity: bytes, now: float) -> None:

@@ -1,6 +1,8 @@
 """The few primitives all handshakes and layers share, and a type for secrets that never shows them.
 
 Invariant: no secret is ever the subject of Python integer arithmetic or of `==`.
+
+This room runs inside sandboxes too, on Debian 12's cryptography 38 and PyNaCl 1.5: nothing newer is used.
 """
 
 from __future__ import annotations
@@ -10,6 +12,12 @@ import hmac
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from bento.errors import RemoteProtocolError
 
@@ -38,7 +46,11 @@ def aes_ctr(key: bytes, iv: bytes = _ZERO_IV) -> CipherContext:
 
 
 def x25519_public(private: X25519PrivateKey) -> bytes:
-    return private.public_key().public_bytes_raw()
+    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def x25519_secret(private: X25519PrivateKey) -> Secret:
+    return Secret(private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
 
 def x25519(private: X25519PrivateKey, public: bytes) -> Secret:

@@ -37,6 +37,7 @@ from bento.onion.crypto import (
     mac_sha3,
     same,
     x25519_public,
+    x25519_secret,
 )
 from bento.onion.crypto import x25519 as exchange
 from bento.onion.descriptor import PublishedPoint
@@ -93,7 +94,7 @@ class IntroductionKeysOfPoint:
 
     def secrets(self) -> tuple[Secret, Secret]:
         """Both secret halves, to keep over a restart: cached descriptors stay good."""
-        return Secret(bytes(self._auth)), Secret(self._encryption.private_bytes_raw())
+        return Secret(bytes(self._auth)), x25519_secret(self._encryption)
 
     def sign(self, message: bytes) -> bytes:
         return self._auth.sign(message).signature
