@@ -72,11 +72,15 @@ async def ask(local, source: bytes, *places: str) -> list[str]:
 @pytest.mark.parametrize("via", ["none", "direct"])
 async def test_orports_are_reached_where_the_exit_policy_refuses_and_nothing_else_is(via):
     egress = Egress(via=via, relays=True, test_web="127.80.0.0/16", test_relays=RELAYS)
-    async with local_box(egress=egress) as local, relay("127.91.0.1") as port:
-        async with relay("127.91.0.1") as beside, relay("127.92.0.1") as outside:
-            local.guard.listed(OrPorts.parse(f"a 127.91.0.1:{port}\na 127.92.0.1:{outside}\n"))
-            places = (f"127.91.0.1:{port}", f"127.91.0.1:{beside}", f"127.92.0.1:{outside}")
-            said = await ask(local, function(ASK, "relays = true"), *places, "192.0.2.1:443")
+    async with (
+        local_box(egress=egress) as local,
+        relay("127.91.0.1") as port,
+        relay("127.91.0.1") as beside,
+        relay("127.92.0.1") as outside,
+    ):
+        local.guard.listed(OrPorts.parse(f"a 127.91.0.1:{port}\na 127.92.0.1:{outside}\n"))
+        places = (f"127.91.0.1:{port}", f"127.91.0.1:{beside}", f"127.92.0.1:{outside}")
+        said = await ask(local, function(ASK, "relays = true"), *places, "192.0.2.1:443")
     assert said[0] == "reached relay"
     assert all(line.startswith("PermissionError") for line in said[1:])
     assert "ORPort" in said[1] or "ORPorts" in said[1]

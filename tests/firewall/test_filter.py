@@ -113,6 +113,7 @@ NEEDS = [
     ("SETEVENTS CIRC", "events"),
     ("GETINFO ns/all", "directory"),
     (f"GETINFO md/id/{RELAYS[0]}", "directory"),
+    ("GETINFO entry-guards", "guards"),
     ("GETINFO bento/manifest-line", "record"),
 ]
 
@@ -191,6 +192,19 @@ def test_the_whole_directory_costs_more_than_one_relay():
     talk.command("GETINFO ns/all", "250-ns/all=", "250 OK")
     talk.command("GETINFO ns/name/one", "250-ns/name/one=", "250 OK")
     assert told(talk.say("GETINFO ns/name/two")).startswith("451 ")
+
+
+def test_of_the_guards_only_the_first_usable_ones_are_told_and_nothing_of_their_past():
+    talk = Talk(settings("guards"))
+    guards = [f"${relay}~name{at}" for at, relay in enumerate(RELAYS[:7])]
+    states = ["down 2038-01-01 00:00:00", *["up"] * 2, "unusable 2038-01-01 00:00:00"]
+    states += ["never-connected", "up", "up 2038-01-01 00:00:00"]
+    lines = [f"{guard} {state}" for guard, state in zip(guards, states, strict=True)]
+    said = talk.command(
+        "GETINFO entry-guards", "250+entry-guards=", *lines, "$strange up", ".", "250 OK"
+    )
+    usable = "".join(f"${RELAYS[at]} up\r\n" for at in (1, 2, 4, 5))
+    assert said == f"250+entry-guards=\r\n{usable}.\r\n250 OK\r\n"
 
 
 def test_a_stream_too_many_is_closed_by_the_firewall():

@@ -170,7 +170,7 @@ REFUSED = [
     ("GETINFO " + " ".join(f"ns/name/n{n}" for n in range(17)), 512),
     *((f"GETINFO {key}", 552) for key in (
         "config-text", "config-file", "config/names", "address", "traffic/read", "process/pid",
-        "entry-guards", "orconn-status", "onions/detached", "address-mappings/all", "info/names",
+        "orconn-status", "onions/detached", "address-mappings/all", "info/names",
         "net/listeners/control", "hs/client/desc/id/x", "ns/purpose/bridge", "desc/all-recent",
         "status/bootstrap-phase", "accounting/bytes", "uptime", "ns", "ns/", "Version", "version/",
         "ip-to-country/1.2.3.4", "network-liveness", "ns/all/", "md/id", "exit-policy/full")),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bento.firewall import commands as c
-from bento.firewall import limits, replies
+from bento.firewall import guards, limits, replies
 from bento.firewall.events import View
 from bento.firewall.ownership import Circuit, Ownership
 from bento.firewall.permissions import PERMISSIONS, Grants
@@ -181,6 +181,8 @@ class Judge:
                 text = self.view.stream_status(text)
             elif source is Source.SERVICES:
                 text = self.view.services(text)
+            elif source is Source.GUARDS:
+                text = guards.shown(text)
             parts.append(replies.value(asked, text))
         return b"".join(parts) + replies.OK
 

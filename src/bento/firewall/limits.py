@@ -59,6 +59,9 @@ BUILDS_PER_CIRCUIT = 6
 FETCH_WINDOW = 60.0
 """Seconds in which the events of one descriptor fetch may come; tor gives a fetch up earlier."""
 
+MAX_GUARDS = 4
+"""Guards a function is told: the one in use, and what is next when that is the target or away."""
+
 MAX_FETCHES = 64
 """Descriptor fetches that may be waiting for their events."""
 

@@ -70,6 +70,7 @@ PERMISSIONS: Mapping[str, Permission] = {
             600,
             6000,
         ),
+        Permission("guards", "learn which guards the functions' tor uses"),
         Permission(RECORD, "do all of the above at their most, and be told the line that would do"),
     )
 }

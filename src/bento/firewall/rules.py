@@ -114,6 +114,7 @@ class Source(Enum):
     CIRCUITS = "tor, own circuits only"
     STREAMS = "tor, own streams only"
     SERVICES = "tor, own onion services only"
+    GUARDS = "tor, the first usable ones, without times"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ INFO: tuple[InfoRule, ...] = (
     InfoRule("circuit-status", "circuits", Source.CIRCUITS),
     InfoRule("stream-status", "streams", Source.STREAMS),
     InfoRule("onions/current", "onion-services", Source.SERVICES),
+    InfoRule("entry-guards", "guards", Source.GUARDS),
     *(InfoRule(key, "directory", Source.TOR, cost=_WHOLE_COST) for key in _WHOLE_DIRECTORY),
     *(InfoRule(key, "directory", Source.TOR) for key in _DIRECTORY_KEYS),
     *(
