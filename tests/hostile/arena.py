@@ -51,8 +51,8 @@ def main(api):
         api.send(b".")
 """
 
-_RELAY = "127.93.0.1"
-_EGRESS = Egress(via="direct", relays=True, test_web="127.80.0.0/16", test_relays="127.93.0.0/16")
+_RELAY = "127.94.0.1"
+_EGRESS = Egress(via="direct", relays=True, test_web="127.80.0.0/16", test_relays="127.94.0.0/16")
 
 _NAMES = {
     "localhost": ["127.0.0.1"],

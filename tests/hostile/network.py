@@ -202,7 +202,7 @@ ATTACKS = (
         def attack(api, facts):
             import socket
             relay, port = facts["relay"], facts["or_port"]
-            places = [(relay, port), (relay, port + 1), ("127.93.0.2", port),
+            places = [(relay, port), (relay, port + 1), ("127.94.0.2", port),
                       ("127.80.2.1", facts["web_port"]), ("10.0.0.1", 443), ("fe80::1", 443),
                       ("192.0.2.1", 443), ("2001:db8::1", port), ("relay.test", port)]
             return " ".join(attempt(socket.create_connection, place) for place in places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 
 import pytest
@@ -30,17 +31,19 @@ params cc_alg=2 hsdir_interval=1440
 """
 ENTRY = f"""r alpha {b64(bytes([7]) * 20)} 2038-01-01 00:00:00 192.0.2.7 9001 0
 a [2001:db8::7]:9002
-m {b64(bytes(32))}
+m MICRODESCRIPTOR
 s Fast Guard HSDir Running Stable V2Dir Valid
 v Tor 0.4.9.11
 pr FlowCtrl=1-2 HSDir=2 Link=3-5 Relay=2-4,6
 w Bandwidth=147 Unmeasured=1
 """
 MICRODESCRIPTOR = f"""onion-key
+-----BEGIN RSA PUBLIC KEY-----
 ntor-onion-key {b64(bytes([8]) * 32)}
 family ${"AB" * 20} $CDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCD=beta other
 id ed25519 {b64(bytes([9]) * 32)}
 """
+ENTRY = ENTRY.replace("MICRODESCRIPTOR", b64(hashlib.sha256(MICRODESCRIPTOR.encode()).digest()))
 
 
 def test_a_consensus_is_read() -> None:
@@ -166,13 +169,15 @@ class Tor:
 
 
 async def test_relays_without_a_microdescriptor_are_left_out() -> None:
+    other = MICRODESCRIPTOR.replace(b64(bytes([9]) * 32), b64(bytes([3]) * 32))
     second = ENTRY.replace(b64(b"\7" * 20), b64(b"\6" * 20)).replace("alpha", "beta")
+    second = second.replace("m ", "m " + "A" * 43 + "\nx ")
     hidden = ENTRY.replace(b64(b"\7" * 20), b64(b"\5" * 20)).replace("Running ", "")
     tor = Tor(
         {
             "dir/status-vote/current/consensus-microdesc": HEAD + ENTRY + second + hidden,
             "entry-guards": f"${'07' * 20}~alpha up\n${'06' * 20}~beta up\n${'99' * 20} up",
-            f"md/id/{'07' * 20}": MICRODESCRIPTOR,
+            "md/all": (other + MICRODESCRIPTOR).removesuffix("\n"),
         }
     )
     net = await directory.load(tor)
@@ -185,7 +190,7 @@ async def test_guards_that_are_down_are_not_used() -> None:
         {
             "dir/status-vote/current/consensus-microdesc": HEAD + ENTRY,
             "entry-guards": f"${'07' * 20}~alpha down 2026-11-22 10:00:00",
-            f"md/id/{'07' * 20}": MICRODESCRIPTOR,
+            "md/all": MICRODESCRIPTOR,
         }
     )
     assert (await directory.load(tor)).guards == ()

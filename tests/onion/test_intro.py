@@ -153,8 +153,8 @@ def test_a_point_is_spent_by_use_and_by_time() -> None:
     at = point()
     assert not at.is_spent(NOW + 17.9 * 3600)
     assert at.is_spent(NOW + 24.1 * 3600)
-    assert 16_384 <= at._left <= 32_768
-    at._left = 1
+    assert 16_384 <= at.left <= 32_768
+    at.left = 1
     opened(Client().message(), at)
     assert at.is_spent(NOW)
 

@@ -16,6 +16,7 @@ import stem.control
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tests.onion.network import SOCKS_PORT, PrivateNetwork
 from tests.onion.serving import Server, blob, control_of, fetch, socks
+from tests.waiting import until
 
 from bento.onion import descriptor_reader, directory, hsdir, rendezvous
 from bento.onion.blinding import OnionIdentity, blind_public, blinding_factor, public_from_address
@@ -179,22 +180,50 @@ async def test_only_authorized_clients_come_in(here, network, proxy) -> None:
         assert await fetch(proxy, address, b"name\n", "friend") == b"here"
 
 
-async def test_a_point_whose_circuit_breaks_is_replaced_and_clients_find_it(here, proxy) -> None:
+async def test_a_point_whose_circuit_breaks_stands_again_and_clients_need_no_new_descriptor(
+    here, proxy
+) -> None:
     address = await start(here)
     service = here.service
-    before = {p.keys.auth_key for p in service.points}
+    assert await fetch(proxy, address, b"name\n", "first") == b"here"
+    uploads, before = service.counters.uploads, set(service.points)
     for standing in list(service._standing):
         standing.circuit.close()
-    deadline = time.monotonic() + 60
-    while len(service.points) < 3 or before & {p.keys.auth_key for p in service.points}:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
-    uploads = service.counters.uploads
-    while service.counters.uploads == uploads:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
+    await until(lambda: set(service.points) == before)
+    assert await fetch(proxy, address, b"name\n", "second") == b"here"
+    assert (service.counters.uploads, service.counters.points_replaced) == (uploads, 0)
+
+
+async def test_a_spent_point_is_replaced_and_clients_find_the_new_one(here, proxy) -> None:
+    address = await start(here)
+    service = here.service
+    before, uploads = set(service.points), service.counters.uploads
+    for standing in list(service._standing):
+        standing.point.left = 0
+        standing.circuit.close()
+    await until(lambda: len(service.points) == 3 and not before & set(service.points))
+    await until(lambda: service.counters.uploads > uploads)
     assert await fetch(proxy, address, b"name\n", "new") == b"here"
     assert service.counters.points_replaced == 3
+
+
+async def test_a_client_comes_back_to_a_restarted_service_by_the_descriptor_it_knows(
+    here, network, proxy
+) -> None:
+    address = await start(here)
+    first = here.service
+    assert await fetch(proxy, address, b"name\n", "before") == b"here"
+    record, keys = first.kept_points(), {p.keys.auth_key for p in first.points}
+    await first.close()
+    here.service = OnionService(first._identity, here.net, here, kept_points=record)
+    await here.service.start()
+    await until(lambda: len(here.service.points) == 3)
+    assert {p.keys.auth_key for p in here.service.points} == keys
+    asked: list[object] = []
+    with network["c0"].controller() as client:
+        client.add_event_listener(asked.append, "HS_DESC")
+        assert await fetch(proxy, address, b"name\n", "after") == b"here"
+    assert not [event for event in asked if event.action == "REQUESTED"]
 
 
 async def test_drop_cells_to_the_client_are_swallowed_by_c_tor(here, proxy) -> None:

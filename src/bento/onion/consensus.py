@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -89,6 +90,7 @@ class Entry:
     flags: frozenset[str]
     protocols: Mapping[str, frozenset[int]] = field(default_factory=dict)
     bandwidth: int = 0
+    microdescriptor: bytes = b""  # its SHA-256
 
 
 def parse_consensus(text: str) -> Consensus:
@@ -110,6 +112,17 @@ def parse_consensus(text: str) -> Consensus:
         )
     except (ValueError, IndexError) as error:
         raise TorError(_FAULT) from error
+
+
+def split_microdescriptors(text: str) -> dict[bytes, str]:
+    """Microdescriptors one after another, each by its SHA-256, which is what the consensus calls it.
+
+    The last line's end may be missing: a control-port reply does not keep it."""
+    parts = re.split(r"(?m)^(?=onion-key$)", text.removesuffix("\n") + "\n")
+    return {
+        hashlib.sha256(part.encode(errors="replace")).digest(): part
+        for part in parts[: MAX_RELAYS + 1]
+    }
 
 
 def parse_microdescriptor(text: str) -> tuple[bytes, bytes, frozenset[str]] | None:
@@ -189,6 +202,7 @@ def _entry(block: str) -> Entry:
         frozenset((_line(block, "s") or "").split()),
         _protocols(_line(block, "pr") or ""),
         int(weight[1]) if weight else 0,
+        _base64(_line(block, "m") or "", 32),
     )
 
 

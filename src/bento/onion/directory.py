@@ -20,7 +20,7 @@ from bento.onion.netinfo import Address
 
 _CONSENSUS = "dir/status-vote/current/consensus-microdesc"
 _GUARDS = "entry-guards"
-_BATCH = 256  # microdescriptors asked for in one command
+_KEYS = "md/all"  # at once, as a function may not ask for thousands one by one
 _USABLE_GUARD = frozenset({"up", "never-connected"})
 
 
@@ -115,29 +115,11 @@ async def load(control: ControlPort) -> Directory:
     """A fresh snapshot; TorError when tor has no usable consensus."""
     answers = await control.get_info(_CONSENSUS, _GUARDS)
     parsed = consensus.parse_consensus(answers[_CONSENSUS])
-    listed = [e for e in parsed.entries if {"Running", "Valid"} <= e.flags]
-    relays: list[Relay] = []
-    for start in range(0, len(listed), _BATCH):
-        batch = listed[start : start + _BATCH]
-        keys = [f"md/id/{entry.rsa.hex().upper()}" for entry in batch]
-        texts = await _ask_each(control, keys)
-        found = (consensus.relay(e, texts.get(k, "")) for e, k in zip(batch, keys, strict=True))
-        relays += [r for r in found if r is not None]
-    return Directory(parsed, tuple(relays), _guards(answers[_GUARDS], relays))
-
-
-async def _ask_each(control: ControlPort, keys: Sequence[str]) -> dict[str, str]:
-    """One GETINFO fails as a whole when one key is unknown: then ask for each alone."""
-    try:
-        return await control.get_info(*keys)
-    except TorError:
-        found: dict[str, str] = {}
-        for key in keys:
-            try:
-                found |= await control.get_info(key)
-            except TorError:
-                continue
-        return found
+    texts = consensus.split_microdescriptors((await control.get_info(_KEYS))[_KEYS])
+    listed = (e for e in parsed.entries if {"Running", "Valid"} <= e.flags)
+    found = (consensus.relay(e, texts.get(e.microdescriptor, "")) for e in listed)
+    relays = tuple(relay for relay in found if relay is not None)
+    return Directory(parsed, relays, _guards(answers[_GUARDS], relays))
 
 
 def _guards(text: str, relays: Sequence[Relay]) -> tuple[Relay, ...]:

@@ -50,6 +50,7 @@ INTRODUCTIONS = (16_384, 32_768)  # C-tor: hs_intro_min/max_introduce2
 LIFETIME_SECONDS = (18 * 3600, 24 * 3600)  # C-tor: hs_intro_min/max_lifetime
 COOKIE_MEMORY_SECONDS = 300.0  # C-tor: REPLAY_TIME_BETWEEN..., 5 minutes
 MAX_COOKIES = 65_536
+DIGEST_BYTES = 16  # of what was seen: a false replay in 2**113 introductions, half the memory
 
 _AUTH_KEY_ED25519 = 2
 _LEGACY_KEY_ID_BYTES = 20
@@ -93,7 +94,7 @@ class IntroductionKeysOfPoint:
         self.encryption_key = x25519_public(self._encryption)
 
     def secrets(self) -> tuple[Secret, Secret]:
-        """Both secret halves, to keep over a restart: cached descriptors stay good."""
+        """Both secret halves, to keep over a restart (see `kept`)."""
         return Secret(bytes(self._auth)), x25519_secret(self._encryption)
 
     def sign(self, message: bytes) -> bytes:
@@ -118,8 +119,8 @@ class IntroductionPoint:
         self.relay = relay
         self.keys = keys or IntroductionKeysOfPoint()
         self.expires = now + random.uniform(*LIFETIME_SECONDS)
-        self._left = random.randint(*INTRODUCTIONS)
-        self._seen: set[bytes] = set()
+        self.left = random.randint(*INTRODUCTIONS)
+        self.seen: set[bytes] = set()
 
     @property
     def published(self) -> PublishedPoint:
@@ -127,7 +128,7 @@ class IntroductionPoint:
 
     def is_spent(self, now: float) -> bool:
         """Whether another point should take its place."""
-        return self._left <= 0 or now >= self.expires
+        return self.left <= 0 or now >= self.expires
 
     def establish_message(self, circuit_nonce: bytes) -> bytes:
         """Body of ESTABLISH_INTRO, bound to the circuit by its KH (rend-spec-v3 3.1.1)."""
@@ -160,11 +161,11 @@ class IntroductionPoint:
         return found
 
     def _note(self, sealed: bytes) -> None:
-        digest = hashlib.sha256(sealed).digest()
-        if digest in self._seen:
+        digest = hashlib.sha256(sealed).digest()[:DIGEST_BYTES]
+        if digest in self.seen:
             raise Replayed("an INTRODUCE2 was sent twice")
-        self._seen.add(digest)
-        self._left -= 1
+        self.seen.add(digest)
+        self.left -= 1
 
 
 def _unseal(

@@ -1,11 +1,15 @@
 """An onion service: introduction points kept up, descriptors kept published.
 
-    keep_points    ->  one task a point: establish, wait for its end or its time, replace
+    keep_points    ->  one task a point: establish, again when its circuit breaks, replace when it
+                       is spent or cannot be had
     keep_published ->  when points or periods change, and every hour or so: make, sign, upload
     INTRODUCE2     ->  checked (`intro`), then `on_client(Rendezvous)` is called
 
 What happens to a client is the caller's choice: join it here (`rendezvous.join`), or hand the
 record to a replica (`handover`). The service itself never sees a stream.
+
+A caller that keeps `kept_points()` and gives it to the next service of the same identity has its points
+back: clients that know the old descriptor need no other.
 """
 
 from __future__ import annotations
@@ -14,17 +18,19 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bento.errors import LocalProtocolError, RemoteProtocolError, TorError
-from bento.onion import descriptor, hsdir
+from bento.onion import descriptor, hsdir, kept
 from bento.onion.blinding import OnionIdentity
 from bento.onion.circuit import Circuit
 from bento.onion.congestion import PathKind
-from bento.onion.consensus import Relay
+from bento.onion.crypto import Secret
 from bento.onion.descriptor import DescriptorPlan
 from bento.onion.handover import Rendezvous
-from bento.onion.intro import CookieMemory, IntroductionKeysOfPoint, IntroductionPoint
+from bento.onion.intro import CookieMemory, IntroductionPoint
+from bento.onion.kept import KeptPoint
 from bento.onion.network import Network
 from bento.onion.publish import Upload, publish
 from bento.onion.relay import RelayCommand
@@ -34,6 +40,9 @@ REPUBLISH_SECONDS = (60 * 60, 120 * 60)  # C-tor: HS_SERVICE_NEXT_UPLOAD_TIME_MI
 CHECK_SECONDS = 5.0  # how often periods and the directory are looked at
 SETTLE_SECONDS = 0.2  # points that come up together go into one descriptor
 MAX_ATTEMPTS_PAUSE = 30.0
+CIRCUIT_RETRIES = 3  # C-tor: MAX_INTRO_POINT_CIRCUIT_RETRIES, for a point whose circuit breaks
+RETRY_SECONDS = 0.25  # before the second of them, then ever longer; the first comes at once
+LASTING_SECONDS = 60.0  # a circuit that stood as long begins to count anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,9 @@ class OnionService:
         network: Network,
         on_client: Callable[[Rendezvous], None],
         options: ServiceOptions | None = None,
-        point_keys: Sequence[IntroductionKeysOfPoint] = (),
+        kept_points: bytes = b"",
     ) -> None:
+        """`kept_points` is what an earlier service of this identity gave. Raises UsageError if it is not."""
         self.address = identity.address
         self.counters = ServiceCounters()
         self._options = options or ServiceOptions()
@@ -84,8 +94,9 @@ class OnionService:
         self._identity = identity
         self._network = network
         self._on_client = on_client
-        self._kept_keys = list(point_keys)
+        self._kept = kept.parse(kept_points) if kept_points else []
         self._standing: list[_Standing] = []
+        self._published: list[IntroductionPoint] = []
         self._choosing = asyncio.Lock()
         self._taken: set[bytes] = set()
         self._subcredentials: list[bytes] = []
@@ -128,6 +139,11 @@ class OnionService:
         """The points that stand now."""
         return [standing.point for standing in self._standing]
 
+    def kept_points(self) -> Secret:
+        """The points that stand now, with their keys and what was seen there: for `kept_points` of the
+        next service. What comes after it may be replayed to that one, so keep it often."""
+        return kept.pack(KeptPoint.of(standing.point) for standing in self._standing)
+
     @property
     def sendme_increment(self) -> int | None:
         """What the descriptor promises to clients that do congestion control."""
@@ -141,34 +157,54 @@ class OnionService:
         """One point after another, for ever; each failure waits a little longer."""
         pause = 1.0
         while True:
-            try:
-                relay = await self._choose()
-            except TorError:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_ATTEMPTS_PAUSE)
-                continue
-            try:
-                standing = await self._establish(relay)
+            point = None
+            with suppress(TorError):
+                point = await self._choose()
+            if point is not None and await self._keep(point):
                 pause = 1.0
-                await self._attend(standing)
-            except (TorError, RemoteProtocolError):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_ATTEMPTS_PAUSE)
-            finally:
-                self._taken.discard(relay.identity.rsa)
+                continue
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_ATTEMPTS_PAUSE)
 
-    async def _choose(self) -> Relay:
+    async def _keep(self, point: IntroductionPoint) -> bool:
+        """Until the point is spent, or its relay cannot be had; False if it never stood."""
+        began = failures = 0.0
+        try:
+            while failures <= CIRCUIT_RETRIES and not point.is_spent(time.time()):
+                if failures > 1:
+                    await asyncio.sleep(RETRY_SECONDS * 2**failures)
+                try:
+                    standing = await self._establish(point)
+                except (TorError, RemoteProtocolError):
+                    failures += 1
+                    continue
+                began = time.monotonic()
+                await self._attend(standing)
+                lasted = time.monotonic() - began
+                failures = 1 if lasted > LASTING_SECONDS else failures + 1
+        finally:
+            self._taken.discard(point.relay.identity.rsa)
+            if began:
+                self.counters.points_replaced += 1
+                self._changed.set()
+        return began > 0
+
+    async def _choose(self) -> IntroductionPoint:
+        """One that was kept, at the same relay if that is still there; else a new one."""
         async with self._choosing:
             known = await self._network.directory()
-            path = known.choose_path(2, avoid=self._taken, flags={"Stable"})
-            relay = path[-1]
+            while self._kept:
+                again = self._kept.pop(0)
+                relay = next((r for r in known.relays if r.identity.rsa == again.rsa), None)
+                if relay is not None and again.rsa not in self._taken:
+                    self._taken.add(again.rsa)
+                    return again.at(relay.target)
+            relay = known.choose_path(2, avoid=self._taken, flags={"Stable"})[-1]
             self._taken.add(relay.identity.rsa)
-            return relay
+            return IntroductionPoint(relay.target, time.time())
 
-    async def _establish(self, relay: Relay) -> _Standing:
-        keys = self._kept_keys.pop(0) if self._kept_keys else None
-        point = IntroductionPoint(relay.target, time.time(), keys)
-        circuit = await self._network.circuit_to(relay)
+    async def _establish(self, point: IntroductionPoint) -> _Standing:
+        circuit = await self._network.circuit_to(point.relay)
         standing = _Standing(point, circuit)
         circuit.on_message[RelayCommand.INTRODUCE2] = lambda data: self._introduced(point, data)
         try:
@@ -181,7 +217,8 @@ class OnionService:
             circuit.close()
             raise
         self._standing.append(standing)
-        self._changed.set()
+        if point not in self._published:
+            self._changed.set()
         return standing
 
     async def _attend(self, standing: _Standing) -> None:
@@ -194,8 +231,6 @@ class OnionService:
         finally:
             self._standing.remove(standing)
             standing.circuit.close()
-            self.counters.points_replaced += 1
-            self._changed.set()
 
     def _introduced(self, point: IntroductionPoint, data: bytes) -> None:
         try:
@@ -246,8 +281,9 @@ class OnionService:
 
     async def _publish(self, slots: Sequence[hsdir.Slot]) -> list[Upload]:
         known = await self._network.directory()
+        self._published = self.points
         plan = DescriptorPlan(
-            [standing.point.published for standing in self._standing],
+            [point.published for point in self._published],
             self._options.clients,
             self.sendme_increment,
             self._options.single_onion,
