@@ -28,9 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timing",
-        choices=("x2", "none"),
+        choices=("x2", "fixed", "none"),
         default="x2",
-        help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds)",
+        help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds;"
+        " fixed: 8, 16, 32)",
     )
     place_arguments(parser)
     conclave.arguments(parser)

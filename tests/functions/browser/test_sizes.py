@@ -88,5 +88,13 @@ def test_an_answer_starts_at_a_power_of_two_seconds_and_not_before_it_is_ready(
 
 
 @given(st.floats(0, 1e6))
+def test_fixed_starts_are_few_and_the_first_holds_nearly_every_page(elapsed: float) -> None:
+    start = start_time("fixed", elapsed)
+    assert start >= elapsed
+    assert start == 8 or start / 2 < elapsed
+    assert start in {8 * 2.0**k for k in range(18)}
+
+
+@given(st.floats(0, 1e6))
 def test_without_a_start_set_it_starts_when_it_is_ready(elapsed: float) -> None:
     assert start_time("none", elapsed) == elapsed

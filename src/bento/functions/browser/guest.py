@@ -52,7 +52,7 @@ class Api(Protocol):
 def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: str = "none") -> None:
     """Fetches `url` and sends it as a page pack.
 
-    padding: the set of sizes (x2, x1.5, 1MB, 7MB, none); timing: the set of starts (x2, none);
+    padding: the set of sizes (x2, x1.5, 1MB, 7MB, none); timing: the set of starts (x2, fixed, none);
     extras: none, mhtml, png or all. Raises ValueError for another word, before anything is done.
     """
     started = time.monotonic()

@@ -17,9 +17,6 @@ gives as little away as the paper's multiples of 1 MB, for about half the bytes.
 MAX_ANSWER_BYTES = 128 * MIB
 """No answer is larger, whatever the set: the client stops reading there."""
 
-FIRST_START_SECONDS = 1.0
-"""The earliest moment an answer may begin; later ones follow by doubling."""
-
 
 def _doubling(size: int) -> int:
     member = FLOOR_BYTES
@@ -49,8 +46,12 @@ SIZE_SETS: dict[str, Callable[[int], int]] = {
 }
 """Name of a set -> the smallest member that holds so many bytes."""
 
-START_SETS = ("x2", "none")
-"""x2: 1, 2, 4, 8 ... seconds after the function was called. none: as soon as it is ready."""
+FIRST_STARTS: dict[str, float | None] = {"x2": 1.0, "fixed": 8.0, "none": None}
+"""Name of a set of starts -> its earliest, in seconds after the function was called; each next one is twice
+as late. x2: 1, 2, 4, 8 ... fixed: 8, 16, 32, so that nearly every page begins at the same moment and the
+time it took tells nothing. none: as soon as the answer is ready."""
+
+START_SETS = tuple(FIRST_STARTS)
 
 
 def padded_size(padding: str, size: int) -> int:
@@ -60,9 +61,9 @@ def padded_size(padding: str, size: int) -> int:
 
 def start_time(timing: str, elapsed: float) -> float:
     """When an answer that is ready after `elapsed` seconds begins, in seconds since the call."""
-    if timing == "none":
+    start = FIRST_STARTS[timing]
+    if start is None:
         return elapsed
-    start = FIRST_START_SECONDS
     while start < elapsed:
         start *= 2
     return start
