@@ -3,13 +3,13 @@
 Invariants: circuits exist only after the relay proved its identity; whatever the peer does wrong
 ends this link and every circuit on it, with the reason. What circuits send in one turn of the
 loop leaves in one write, and acknowledgements wait up to 5 ms for company: a write of its own for
-each of them was a third of all CPU time of a download.
+each of them was a third of all CPU time of a download. In a crowd cells gather before they are
+read, too (`crowding`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import secrets
 import ssl
@@ -21,21 +21,21 @@ from bento.onion import cells, tls
 from bento.onion.cells import CIRCUIT_ID_TOP_BIT, Cell, CellReader, Command, RelayRun
 from bento.onion.certs import RelayIdentity
 from bento.onion.circuit import Circuit
+from bento.onion.crowding import GATHER_SECONDS, Crowding
 from bento.onion.errors import LinkClosed
 from bento.onion.link import LinkHandshake
 from bento.onion.padding import LinkPadding, PaddingRange
+from bento.onion.tls_link import TlsLink
 
 CONNECT_SECONDS = 60.0
 MAX_CIRCUITS = 4096  # far above what the limits of relays let a client have
 PATIENCE_SECONDS = 0.005  # C-tor's scheduler (KIST) writes to a link every 10 ms
-READ_BYTES = 256 * 1024  # about 500 cells: the most that is opened at once
-WRITE_BUFFER_BYTES = 256 * 1024  # about 500 cells; beyond it streams wait
 
 _CIRCUIT_CELLS = frozenset({Command.CREATED2, Command.DESTROY, Command.RELAY_EARLY})
 _HARMLESS = frozenset({Command.PADDING, Command.VPADDING, Command.NETINFO})
 
 
-class Channel(asyncio.BufferedProtocol):
+class Channel:
     """One link. Make it with `Channel.connect`; `closed` tells when and why it ended."""
 
     def __init__(
@@ -52,13 +52,14 @@ class Channel(asyncio.BufferedProtocol):
         self._now = now
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._reader = CellReader()
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._handshake: LinkHandshake | None = None
-        self._transport: asyncio.Transport | None = None
+        self._tls: TlsLink | None = None
         self._circuits: dict[int, Circuit] = {}
         self._outgoing: list[bytes] = []
         self._urgent = False
         self._flush_timer: asyncio.Handle | None = None
+        self._crowding = Crowding()
+        self._gathering: asyncio.TimerHandle | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
         uniform = random.SystemRandom().randint
@@ -84,14 +85,12 @@ class Channel(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, channel = await loop.create_connection(
-                    lambda: cls(expected, padding or PaddingRange(), now),
-                    host,
-                    port,
-                    ssl=context or tls.client_context(),
-                    server_hostname=tls.random_server_name(),
-                )
+                channel = cls(expected, padding or PaddingRange(), now)
+                name = tls.random_server_name()
+                secure = TlsLink(channel, context or tls.client_context(), name)
+                channel._tls = secure
                 try:
+                    await loop.create_connection(lambda: secure, host, port)
                     await channel._ready
                 except BaseException:
                     channel.abort("the handshake did not succeed")
@@ -142,8 +141,8 @@ class Channel(asyncio.BufferedProtocol):
             circuit.close()
         self._flush()
         self._finish(LinkClosed("the link was closed here"))
-        if self._transport is not None:
-            self._transport.close()
+        if self._tls is not None:
+            self._tls.close()
 
     # -- CircuitLink
 
@@ -154,10 +153,11 @@ class Channel(asyncio.BufferedProtocol):
     def send(self, data: bytes, *, patient: bool = False) -> None:
         """Queues whole cells; they leave at the end of the current turn of the loop.
 
-        `patient` cells (acknowledgements) wait a little for others to leave with.
+        `patient` cells (acknowledgements) wait a little for others to leave with; where cells gather
+        before they are read, they have.
         """
         self._outgoing.append(data)
-        if not patient and not self._urgent:
+        if (not patient or self._gathering is not None) and not self._urgent:
             self._urgent = True
             self._cancel_flush()
             self._flush_timer = self._loop.call_soon(self._flush)
@@ -173,11 +173,11 @@ class Channel(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._cancel_flush()
         self._urgent = False
-        if self._outgoing and self._transport is not None and not self._transport.is_closing():
+        if self._outgoing and self._tls is not None and not self._tls.is_closing:
             data = b"".join(self._outgoing)
             self.bytes_out += len(data)
             self._padding.traffic(self._loop.time())
-            self._transport.write(data)
+            self._tls.write(data)
         self._outgoing.clear()
 
     def _cancel_flush(self) -> None:
@@ -185,31 +185,28 @@ class Channel(asyncio.BufferedProtocol):
             self._flush_timer.cancel()
             self._flush_timer = None
 
-    # -- asyncio.BufferedProtocol: many small TLS records are then one read, without copies
+    # -- TlsUser
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        peer = ipaddress.ip_address(transport.get_extra_info("peername")[0])
-        self._handshake = LinkHandshake(peer, certificate or b"", self._now, self._expected)
+    def secured(self) -> None:
+        assert self._tls is not None
+        self._handshake = LinkHandshake(
+            self._tls.peer, self._tls.certificate, self._now, self._expected
+        )
         self.send(self._handshake.start())
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._buffer[:nbytes])
+    def received(self, data: bytes) -> None:
         self.bytes_in += len(data)
-        self._padding.traffic(self._loop.time())
+        now = self._loop.time()
+        self._padding.traffic(now)
+        if self._crowding.read(now):
+            self._gather()
         try:
             for cell in self._reader.feed(data):
                 self._receive(cell)
         except RemoteProtocolError as fault:
             self._fail(fault)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self) -> None:
         self._finish(LinkClosed("the relay closed the link"))
 
     def pause_writing(self) -> None:
@@ -238,6 +235,16 @@ class Channel(asyncio.BufferedProtocol):
         elif cell.command not in _HARMLESS:
             raise RemoteProtocolError(f"the relay sent cell {cell.command} to a client")
 
+    def _gather(self) -> None:
+        if self._tls is not None and self._gathering is None:
+            self._tls.pause_reading()
+            self._gathering = self._loop.call_later(GATHER_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        self._gathering = None
+        if self._tls is not None:
+            self._tls.resume_reading()
+
     def _plan_padding(self) -> None:
         if self._padding.enabled and not self.closed.done():
             delay = max(self._padding.due_in(self._loop.time()), 0.01)
@@ -254,8 +261,8 @@ class Channel(asyncio.BufferedProtocol):
         if not self._ready.done():
             self._ready.set_exception(why)
         self._finish(why if isinstance(why, LinkClosed) else LinkClosed(why.detail))
-        if self._transport is not None:
-            self._transport.abort()
+        if self._tls is not None:
+            self._tls.abort()
 
     def _finish(self, why: LinkClosed) -> None:
         if self.closed.done():
@@ -265,6 +272,8 @@ class Channel(asyncio.BufferedProtocol):
             self._ready.set_exception(why)
         if self._padding_timer is not None:
             self._padding_timer.cancel()
+        if self._gathering is not None:
+            self._gathering.cancel()
         self._cancel_flush()
         for circuit in list(self._circuits.values()):
             circuit.link_lost(why.detail)
