@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import time
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from bento.onion import consensus, directory
 from bento.onion.certs import RelayIdentity
 from bento.onion.consensus import Consensus, Relay, SharedRandom
 from bento.onion.directory import Directory
+from bento.onion.network import Network
 
 
 def b64(data: bytes) -> str:
@@ -161,8 +163,10 @@ class Tor:
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers = answers
+        self.asked: list[str] = []
 
     async def get_info(self, *keys: str) -> dict[str, str]:
+        self.asked += keys
         if any(key not in self.answers for key in keys):
             raise TorError("unknown key")
         return {key: self.answers[key] for key in keys}
@@ -194,3 +198,51 @@ async def test_guards_that_are_down_are_not_used() -> None:
         }
     )
     assert (await directory.load(tor)).guards == ()
+
+
+def tor_with(hour: int) -> dict[str, str]:
+    valid_after = f"2026-11-22 {hour}:00:00"
+    return {
+        "dir/status-vote/current/consensus-microdesc": HEAD.replace(
+            "2026-11-22 10:00:00", valid_after
+        )
+        + ENTRY,
+        "entry-guards": "",
+        "md/all": MICRODESCRIPTOR,
+        "consensus/valid-after": valid_after,
+    }
+
+
+async def test_an_overdue_consensus_is_asked_for_by_a_short_question_and_not_all_the_time(
+    monkeypatch,
+) -> None:
+    tor = Tor(tor_with(10))
+    net = Network(tor)
+    now = consensus.parse_time("2026-11-22 10:30:00")
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    first = await net.directory()
+    long_ones = len(tor.asked)
+    assert await net.directory() is first and len(tor.asked) == long_ones
+    now = consensus.parse_time("2026-11-22 11:10:00")
+    for _ in range(50):
+        assert await net.directory() is first
+    assert tor.asked[long_ones:] == ["consensus/valid-after"]
+    tor.answers = tor_with(11)
+    now += 1000
+    assert (await net.directory()).consensus.valid_after > first.consensus.valid_after
+
+
+async def test_a_tor_that_does_not_answer_is_no_harm_while_the_consensus_is_valid(
+    monkeypatch,
+) -> None:
+    tor = Tor(tor_with(10))
+    net = Network(tor)
+    now = consensus.parse_time("2026-11-22 10:30:00")
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    first = await net.directory()
+    tor.answers = {}
+    now = consensus.parse_time("2026-11-22 12:59:00")
+    assert await net.directory() is first
+    now = consensus.parse_time("2026-11-22 13:30:00")
+    with pytest.raises(TorError):
+        await net.directory()

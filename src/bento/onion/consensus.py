@@ -162,9 +162,20 @@ def _line(text: str, keyword: str) -> str | None:
     return (match[1] or "") if match else None
 
 
+def parse_time(text: str) -> int:
+    """Seconds since 1970 from `2038-01-19 03:14:07`; TorError when it is no time."""
+    try:
+        return _seconds(text)
+    except ValueError as error:
+        raise TorError(_FAULT) from error
+
+
 def _time(head: str, keyword: str) -> int:
-    value = _line(head, keyword) or ""
-    return int(datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp())
+    return _seconds(_line(head, keyword) or "")
+
+
+def _seconds(text: str) -> int:
+    return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
 def _numbers(words: str) -> dict[str, int]:

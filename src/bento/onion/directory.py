@@ -19,6 +19,7 @@ from bento.onion.consensus import Consensus, Relay
 from bento.onion.netinfo import Address
 
 _CONSENSUS = "dir/status-vote/current/consensus-microdesc"
+_VALID_AFTER = "consensus/valid-after"
 _GUARDS = "entry-guards"
 _KEYS = "md/all"  # at once, as a function may not ask for thousands one by one
 _USABLE_GUARD = frozenset({"up", "never-connected"})
@@ -120,6 +121,12 @@ async def load(control: ControlPort) -> Directory:
     found = (consensus.relay(e, texts.get(e.microdescriptor, "")) for e in listed)
     relays = tuple(relay for relay in found if relay is not None)
     return Directory(parsed, relays, _guards(answers[_GUARDS], relays))
+
+
+async def is_newer(control: ControlPort, known: Directory) -> bool:
+    """Whether tor has another consensus by now: a short question before the long one."""
+    said = (await control.get_info(_VALID_AFTER))[_VALID_AFTER]
+    return consensus.parse_time(said) != known.consensus.valid_after
 
 
 def _guards(text: str, relays: Sequence[Relay]) -> tuple[Relay, ...]:

@@ -23,6 +23,7 @@ from bento.onion.linkspec import Target
 from bento.onion.padding import HIGH_MS, LOW_MS, PaddingRange
 
 ATTEMPTS = 3  # to build one circuit, each over another path
+_ASK_SHARE = 1 / 20  # of the time between two consensuses: how often an overdue one is asked for
 _GENERAL_HOPS = 3
 _SERVICE_HOPS = 4  # guard, two middles, last: a relay refuses to extend back to the hop before it
 
@@ -35,14 +36,27 @@ class Network:
         self._directory: Directory | None = None
         self._links: dict[bytes, Channel] = {}
         self._lock = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._ask_again = 0.0
 
     async def directory(self) -> Directory:
-        """What tor knows now; asked again when the next consensus should be there."""
-        known = self._directory
-        if known is None or time.time() >= known.consensus.fresh_until:
-            self._directory = await directory.load(self._control)
-            return self._directory
-        return known
+        """What tor knows; asked again when the next consensus should be there. tor may have it hours
+        later: until then, and while it does not answer, what is known is good as long as it is valid.
+
+        Raises TorError when nothing valid is known."""
+        async with self._asking:
+            now, known = time.time(), self._directory
+            if known is None:
+                known = self._directory = await directory.load(self._control)
+            elif now >= max(known.consensus.fresh_until, self._ask_again):
+                self._ask_again = now + known.consensus.voting_interval * _ASK_SHARE
+                try:
+                    if await directory.is_newer(self._control, known):
+                        known = self._directory = await directory.load(self._control)
+                except TorError:
+                    if now >= known.consensus.valid_until:
+                        raise
+            return known
 
     async def circuit_to(
         self,
