@@ -85,8 +85,9 @@ async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack,
             client.build_upload(), text=False, on_log=None, trust=conclave.trust(args), **words
         )
         try:
-            await session.close_input()
-            pack = await client.read_pack(session, args.padding)
-            return pack, session.received, box.name.nickname
+            async with session:
+                await session.close_input()
+                pack, received = await client.read_answer(session, args.padding)
+            return pack, received, box.name.nickname
         finally:
             await instance.shutdown()

@@ -155,8 +155,9 @@ async def _fetch(box: Box, url: str) -> tuple[Pack, int]:
         browser.build_upload(), text=False, on_log=None, trust=None, **browser.arguments(url)
     )
     try:
-        await session.close_input()
-        return await browser.read_pack(session), session.received
+        async with session:
+            await session.close_input()
+            return await browser.read_answer(session)
     finally:
         await instance.shutdown()
 

@@ -31,10 +31,10 @@ listener = socket.create_server(("127.0.0.1", 1080))
 rights = array.array("i", [listener.fileno()])
 channel.sendmsg([b"L"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 sys.path[:0] = ["/tmp/function.zip", "/usr/lib/python3/dist-packages"]
-began = []
+sends = []
 class Api:
     def send(self, data):
-        began.append(time.monotonic() - called)
+        sends.append((time.monotonic() - called, len(data)))
         channel.sendall(data)
 call = json.loads(sys.argv[2])
 from dataclasses import replace
@@ -52,7 +52,10 @@ while True:  # a killed process takes a moment to be gone
     if len(running) <= 2 or time.monotonic() > until:
         break
     time.sleep(0.02)
-report = {"began": began[0], "profiles": len(left), "processes": len(running)}
+ahead = guest.warm_up(call["arguments"].get("padding", "x2"))
+while ahead > 0:
+    ahead -= sends.pop(0)[1]
+report = {"began": sends[0][0], "profiles": len(left), "processes": len(running)}
 os.write(2, b"\n" + json.dumps(report).encode())
 """
 
@@ -76,7 +79,7 @@ class Run:
     complaints: str = ""
     """What it wrote on its stderr, but for the last line, which is `report`."""
     began: float = 0.0
-    """Seconds from the call of `main` to the answer's first byte."""
+    """Seconds from the call of `main` to the answer's first byte after its warm-up."""
     profiles: int = 0
     """Chromium profiles that are left in the sandbox."""
     processes: int = 0

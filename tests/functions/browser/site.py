@@ -214,6 +214,17 @@ HANDLERS: dict[str, Callable[[Handler], None]] = {
     ),
     "/closed.json": lambda h: h.answer(200, "application/json", b'"closed"'),
     "/plain": html(LOREM),
+    "/still": html(
+        b"<link rel=stylesheet href=/still.css><link rel=icon href='/picture.svg?color=lime'>"
+        b"<p class=seen>near<div style='height: 20000px'></div><p class=far>far"
+        b"<img src='/picture.svg?color=gold'>"
+    ),
+    "/still.css": lambda h: h.answer(
+        200,
+        "text/css",
+        b"@import '/colors.css'; @font-face { font-family: f; src: url(/font.ttf) }"
+        b".seen { font-family: f; background: url(/seen.svg) } .far { background: url(/lazy.svg) }",
+    ),
     "/endless": lambda h: h.stream("text/html", b"<p>and so on</p>\n", pause=0.05),
     "/stalled": stalled,
     "/silent": silent,

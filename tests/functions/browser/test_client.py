@@ -11,15 +11,23 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.functions.browser.whole import whole
 from warcio.archiveiterator import ArchiveIterator
 
 from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
 from bento.functions.browser import replay
-from bento.functions.browser.client import arguments, build_upload, check, read_pack, save
+from bento.functions.browser.client import (
+    arguments,
+    build_upload,
+    check,
+    read_answer,
+    read_pack,
+    save,
+)
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import Exchange, Failure, Pack
-from bento.functions.browser.packing import encode
-from bento.functions.browser.sizes import SIZE_SETS
+from bento.functions.browser.packing import HEADER, MAGIC
+from bento.functions.browser.sizes import MAX_ANSWER_BYTES, SIZE_SETS
 from bento.protocol.manifest import Manifest, manifest_text
 
 PAGE = Pack(
@@ -134,34 +142,46 @@ def test_a_wrong_argument_is_the_users_error(wrong: dict[str, str]) -> None:
 @pytest.mark.parametrize("padding", sorted(SIZE_SETS))
 @pytest.mark.parametrize("piece", [7, 1000, 10**8])
 async def test_an_answer_is_read_in_whatever_pieces_it_comes(padding: str, piece: int) -> None:
-    answer = b"".join(encode(PAGE, padding))
+    answer = whole(PAGE, padding)
     piece = max(piece, len(answer) // 50_000)
     assert await read_pack(stream(answer, piece), padding) == PAGE
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"x" * 15, b"not a pack" * 100, b"".join(encode(PAGE, "x2"))[:-1],
-     b"".join(encode(PAGE, "x2")) + b"\0", b"".join(encode(PAGE, "none"))],
+    [b"", b"x" * 15, b"not a pack" * 100, whole(PAGE, "x2")[:-1], whole(PAGE, "x2") + b"\0",
+     whole(PAGE, "none")],
 )  # fmt: skip
 async def test_anything_else_is_the_boxs_fault(answer: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="did not send a page pack"):
-        await read_pack(stream(answer), "x2")
+        await read_pack(stream(answer, 10**8), "x2")
+
+
+class Endless:
+    """`begin`, then zeros for ever; counts what is taken of them."""
+
+    def __init__(self, begin: bytes) -> None:
+        self.begin = begin
+        self.taken = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.begin
+        while True:
+            self.taken += 1 << 20
+            yield bytes(1 << 20)
+
+
+async def test_an_answer_is_there_with_its_last_byte_whatever_follows() -> None:
+    endless = Endless(whole(PAGE, "x2"))
+    assert await read_answer(endless) == (PAGE, len(endless.begin))
+    assert endless.taken == 0
 
 
 async def test_an_endless_answer_is_left_early() -> None:
-    taken = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
-        yield b"".join(encode(PAGE, "x2"))
-        while True:
-            taken += 1 << 20
-            yield bytes(1 << 20)
-
+    endless = Endless(HEADER.pack(MAGIC, MAX_ANSWER_BYTES - HEADER.size))
     with pytest.raises(RemoteProtocolError, match="larger than any pack"):
-        await read_pack(endless())
-    assert taken <= 129 << 20
+        await read_pack(endless, "1MB")
+    assert endless.taken <= 129 << 20
 
 
 def test_a_failure_is_the_functions_error_in_its_own_words() -> None:

@@ -11,7 +11,7 @@ from tests.functions.browser.site import FONT, Site, https, svg
 from bento.functions.browser import guest
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
-from bento.functions.browser.sizes import KIB, MIB
+from bento.functions.browser.sizes import KIB, MIB, WARM_UP_BYTES
 
 Fetched = Callable[[str], Pack]
 
@@ -77,6 +77,15 @@ def test_what_is_loaded_only_far_down_a_long_page_is_there(site: Site) -> None:
     assert by_path(fetch(site.url("/long")))["/lazy.svg?far"] == [(200, "", svg("green"))]
 
 
+def test_a_still_page_is_taken_at_once_and_whole(site: Site) -> None:
+    """Neither watched nor shown all the way down: all that it is made of is there without."""
+    found = by_path(fetch(site.url("/still"), quiet_seconds=60, page_seconds=60))
+    for path in ("/still.css", "/colors.css", "/font.ttf", "/seen.svg", "/lazy.svg",
+                 "/picture.svg?color=gold", "/picture.svg?color=lime"):  # fmt: skip
+        assert 200 in [status for status, _, _ in found[path]], path
+    assert len(found) == 8
+
+
 def test_an_old_charset_survives(site: Site) -> None:
     pack = fetch(site.url("/latin"))
     assert pack.title == "café"
@@ -134,7 +143,7 @@ def test_parts_for_users_without_a_chromium_are_made_when_asked_for(site: Site) 
 
 @pytest.mark.parametrize(
     ("padding", "size"),
-    [("x2", 256 * KIB), ("7MB", 7_000_000)],
+    [("x2", WARM_UP_BYTES + 256 * KIB), ("7MB", 7_000_000)],
 )
 def test_the_answer_is_of_a_public_size(site: Site, padding: str, size: int) -> None:
     assert len(call(site.url("/plain"), padding=padding, timing="none").answer) == size
@@ -146,7 +155,7 @@ def test_an_answer_starts_at_a_public_time_be_it_a_page_or_a_failure(site: Site,
     starts = [2.0**k for k in range(8)]
     late = min(run.began - start for start in starts if run.began >= start)
     assert late < 0.3, "a sleeping process wakes up a little late, on a busy machine"
-    assert len(run.answer) == 256 * KIB
+    assert len(run.answer) == WARM_UP_BYTES + 256 * KIB
 
 
 def test_without_a_padding_the_answer_is_as_long_as_it_is(site: Site) -> None:
@@ -171,7 +180,24 @@ def test_an_answer_is_sent_in_blocks_that_tell_only_its_padded_size(
     monkeypatch.setattr(guest, "fetch", lambda *_: page)
     outbox = Outbox()
     guest.main(outbox, "http://a.test/", timing="none")
-    assert [size for _, size in outbox.sent] == [64 * KIB] * 4
+    assert [size for _, size in outbox.sent] == [64 * KIB] * (2 + 4)
+
+
+def test_the_warm_up_leaves_before_anything_is_known_of_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox = Outbox()
+    sent_by_then: list[int] = []
+
+    def fetch(*_: object) -> Pack:
+        sent_by_then.append(sum(size for _, size in outbox.sent))
+        return Pack(url="http://a.test/")
+
+    monkeypatch.setattr(guest, "fetch", fetch)
+    guest.main(outbox, "http://a.test/", timing="none")
+    guest.main(outbox, "http://a.test/", padding="1MB", timing="none")
+    whole = WARM_UP_BYTES + 256 * KIB
+    assert sent_by_then == [WARM_UP_BYTES, whole], "the paper's sets have none"
 
 
 def test_the_start_is_counted_from_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +209,7 @@ def test_the_start_is_counted_from_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     outbox = Outbox()
     called = time.monotonic()
     guest.main(outbox, "http://a.test/")
-    assert outbox.sent[0][0] - called == pytest.approx(2, abs=0.4)
+    assert outbox.sent[2][0] - called == pytest.approx(2, abs=0.4)
 
 
 def test_a_page_that_cannot_be_packed_is_a_failure_of_a_public_size(
@@ -290,7 +316,7 @@ def test_a_crash_is_named(site: Site, kind: str) -> None:
         run = running.result()
     failure = decode(run.answer, "x2").failure
     assert failure and failure.kind == "crash", failure
-    assert len(run.answer) == 256 * KIB
+    assert len(run.answer) == WARM_UP_BYTES + 256 * KIB
     assert run.profiles == 0
 
 

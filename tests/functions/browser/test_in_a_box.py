@@ -6,7 +6,7 @@ from tests.local_box import local_box
 
 from bento.functions.browser.client import arguments, build_upload, read_pack
 from bento.functions.browser.replay import Replay
-from bento.functions.browser.sizes import KIB
+from bento.functions.browser.sizes import KIB, WARM_UP_BYTES
 
 
 async def fetch(local: object, url: str, **options: str) -> bytes:
@@ -24,7 +24,7 @@ async def once(answer: bytes):
 async def test_a_page_comes_out_of_a_real_sandbox_pixel_identical(site: Site) -> None:
     async with local_box(images=("browser",)) as local:
         answer = await fetch(local, site.url("/rich"))
-    assert len(answer) == 256 * KIB
+    assert len(answer) == WARM_UP_BYTES + 256 * KIB
     pack = await read_pack(once(answer))
     assert pack.failure is None
     reference = photograph(site, "/rich")

@@ -8,6 +8,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.functions.browser.whole import whole
 
 from bento.functions.browser import pack as packs
 from bento.functions.browser.limits import LIMITS
@@ -28,7 +29,15 @@ from bento.functions.browser.packing import (
     decode,
     encode,
 )
-from bento.functions.browser.sizes import KIB, MAX_ANSWER_BYTES, MIB, SIZE_SETS, padded_size
+from bento.functions.browser.sizes import (
+    KIB,
+    MAX_ANSWER_BYTES,
+    MIB,
+    SIZE_SETS,
+    WARM_UP_BYTES,
+    padded_size,
+    warm_up,
+)
 
 paddings = st.sampled_from(sorted(SIZE_SETS))
 words = st.from_regex(r"[a-z_]{1,32}", fullmatch=True)
@@ -87,7 +96,7 @@ def outcome(reader: PackReader, pieces: list[bytes]) -> Pack | str:
 
 @given(some_packs, paddings)
 def test_a_pack_comes_back_as_it_was_sent(pack: Pack, padding: str) -> None:
-    assert decode(b"".join(encode(pack, padding)), padding) == pack
+    assert decode(whole(pack, padding), padding) == pack
 
 
 @given(some_packs, paddings)
@@ -111,13 +120,15 @@ def test_any_bytes_give_a_pack_or_the_declared_error_whole_or_in_pieces(
     noise: bytes, cuts: list[int], padding: str
 ) -> None:
     frame = zstandard.ZstdCompressor().compress(noise)
-    for answer in (noise, MAGIC + noise, HEADER.pack(MAGIC, len(frame)) + frame):
-        edges = sorted({0, len(answer), *(c for c in cuts if c < len(answer))})
+    ahead = bytes(warm_up(padding))
+    for answer in (noise, ahead + MAGIC + noise, ahead + HEADER.pack(MAGIC, len(frame)) + frame):
+        edges = sorted({0, len(answer), *(c % (len(answer) + 1) for c in cuts)})
         pieces = [answer[a:b] for a, b in zip(edges, edges[1:], strict=False)]
-        bytewise = [answer[i : i + 1] for i in range(len(answer))]
-        whole = outcome(PackReader(padding), [answer])
-        assert outcome(PackReader(padding), pieces) == whole
-        assert outcome(PackReader(padding), bytewise) == whole
+        known = max(0, len(ahead) - 2)  # bytewise from where it matters
+        bytewise = [answer[:known], *(answer[i : i + 1] for i in range(known, len(answer)))]
+        at_once = outcome(PackReader(padding), [answer])
+        assert outcome(PackReader(padding), pieces) == at_once
+        assert outcome(PackReader(padding), bytewise) == at_once
 
 
 @settings(max_examples=300)
@@ -144,7 +155,7 @@ def test_nothing_follows_the_last_field(more: bytes) -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_answer_is_refused(at: int, change: int) -> None:
-    answer = bytearray(b"".join(encode(PAGE, "x2")))
+    answer = bytearray(whole(PAGE, "x2"))
     answer[at % len(answer)] ^= change
     with pytest.raises(PackError):
         decode(bytes(answer), "x2")
@@ -155,13 +166,33 @@ def test_a_box_that_pads_otherwise_is_caught(padding: str) -> None:
     noise = random.Random(1).randbytes(400 * KIB)  # every set has another member for it
     for other in set(SIZE_SETS) - {padding}:
         with pytest.raises(PackError, match="size"):
-            decode(b"".join(encode(replace(PAGE, picture=noise), other)), padding)
+            decode(
+                bytes(warm_up(padding)) + b"".join(encode(replace(PAGE, picture=noise), other)),
+                padding,
+            )
 
 
 def test_a_box_cannot_mark_a_page_by_a_larger_member() -> None:
-    answer = b"".join(encode(PAGE, "x2"))
+    answer = whole(PAGE, "x2")
     with pytest.raises(PackError, match="size"):
-        decode(answer + bytes(len(answer)), "x2")
+        decode(answer + bytes(256 * KIB), "x2")
+
+
+@pytest.mark.parametrize("ahead", [b"", bytes(1000), bytes(WARM_UP_BYTES - 1) + b"\1"])
+def test_a_box_cannot_mark_a_page_by_another_warm_up(ahead: bytes) -> None:
+    with pytest.raises(PackError):
+        decode(ahead + b"".join(encode(PAGE, "x2")), "x2")
+
+
+@pytest.mark.parametrize("padding", sorted(SIZE_SETS))
+def test_an_answer_is_whole_with_its_last_byte_and_not_before(padding: str) -> None:
+    answer = whole(PAGE, padding)
+    reader = PackReader(padding)
+    reader.feed(answer[:-1])
+    assert not reader.is_whole
+    reader.feed(answer[-1:])
+    assert reader.is_whole
+    assert reader.size == len(answer)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
@@ -185,7 +216,7 @@ def test_a_frame_that_lies_about_its_size_is_refused() -> None:
 
 
 def test_an_endless_answer_is_refused_where_the_largest_ends() -> None:
-    reader = PackReader("x2")
+    reader = PackReader("1MB")
     reader.feed(HEADER.pack(MAGIC, MAX_ANSWER_BYTES - HEADER.size))
     block = bytes(MIB)
     with pytest.raises(PackError, match="larger"):
@@ -195,7 +226,7 @@ def test_an_endless_answer_is_refused_where_the_largest_ends() -> None:
 
 def test_an_impossible_length_is_refused_with_the_header() -> None:
     with pytest.raises(PackError, match="larger"):
-        PackReader("x2").feed(HEADER.pack(MAGIC, 1 << 63))
+        PackReader("1MB").feed(HEADER.pack(MAGIC, 1 << 63))
 
 
 def test_padding_costs_no_memory() -> None:

@@ -10,6 +10,7 @@ not in the public sets, log an address, or run a page's content outside two sand
     guest.py      the manifest, and from an address to an answer          (on the box)
     record.py     a page's responses, one by one, as a pure machine       (on the box)
     failures.py   why there is no page                                    (on the box)
+    stillness.py  whether a loaded page can ask for more                  (both, pure)
     limits.py     how much of a page is taken                             (both)
     chromium.py, cdp.py, tab.py   a Chromium, its pipe, one page in it    (both)
     pack.py, packing.py, sizes.py what travels, and its public sizes      (both, pure)

@@ -124,7 +124,7 @@ class Chromium:
         home = profile or self._own_profile
         argv = [*command, *FLAGS, *flags, f"--user-data-dir={home}"]
         self._tail = bytearray()
-        self._closed = False
+        self._killed = self._closed = False
         try:
             self.pid, self.connection = self._spawn(argv, {**environment, "HOME": home})
         except OSError:
@@ -197,14 +197,20 @@ class Chromium:
         lines = self._tail.decode(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """Kills the whole process group; it has nothing worth an orderly end."""
+        if not self._killed:
+            self._killed = True
+            self.connection.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kills it, and returns once nothing of it is left."""
         if self._closed:
             return
         self._closed = True
-        self.connection.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self._remove_profile()

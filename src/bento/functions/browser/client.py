@@ -20,7 +20,7 @@ from .sizes import SIZE_SETS, START_SETS
 
 GUEST_FILES = (
     "__init__.py", "cdp.py", "chromium.py", "failures.py", "guest.py", "http.py", "limits.py", "pack.py",
-    "packing.py", "record.py", "sizes.py", "tab.py",
+    "packing.py", "record.py", "sizes.py", "stillness.py", "tab.py",
 )  # fmt: skip
 """What the function consists of; inside the upload they are the package `browser`."""
 
@@ -89,15 +89,24 @@ def _known(name: str, word: str, words: Collection[str]) -> None:
 
 
 async def read_pack(answer: AsyncIterable[bytes], padding: str = "x2") -> Pack:
-    """The pack that a session yields, once it ends; never holds more than the largest answer.
+    """The pack that a session yields, see `read_answer`."""
+    pack, _ = await read_answer(answer, padding)
+    return pack
 
+
+async def read_answer(answer: AsyncIterable[bytes], padding: str = "x2") -> tuple[Pack, int]:
+    """(the pack that a session yields, bytes that came); never holds more than the largest answer.
+
+    Returns with the last byte, without waiting for the session's end: that is a round trip away.
     Raises RemoteProtocolError if it is no pack, or not of the size that `padding` should give.
     """
     reader = PackReader(padding)
     try:
         async for piece in answer:
             reader.feed(piece)
-        return reader.finish()
+            if reader.is_whole:
+                break
+        return reader.finish(), reader.size
     except PackError as error:
         raise RemoteProtocolError(
             f"the box did not send a page pack: {error}", "try another box"

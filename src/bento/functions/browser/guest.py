@@ -10,13 +10,14 @@
 """Browser, the part that runs on a box: fetches a page with a real browser and sends it whole.
 
 The answer is always one page pack (pack.py), whatever happens, of a public size and begun at a
-public time (sizes.py): a failure looks like a page from outside. Nothing is sent before it, and
-nothing is logged: addresses are the user's.
+public time (sizes.py): a failure looks like a page from outside. Nothing is sent before it but
+the warm-up, which is the same for all, and nothing is logged: addresses are the user's.
 """
 
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,9 +26,10 @@ from .chromium import HEADLESS, MEMORY, Chromium, user_agent, version
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
 from .pack import Failure, Pack, PackError, is_url, plain
-from .packing import encode
+from .packing import encode, zeros
 from .record import Recorder
-from .sizes import KIB, SIZE_SETS, START_SETS, start_time
+from .sizes import KIB, SIZE_SETS, START_SETS, start_time, warm_up
+from .stillness import is_still
 from .tab import Tab
 
 EXTRAS = {"none": (), "mhtml": ("mhtml",), "png": ("png",), "all": ("mhtml", "png")}
@@ -59,11 +61,14 @@ def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: st
     for word, words in ((padding, SIZE_SETS), (timing, START_SETS), (extras, EXTRAS)):
         if word not in words:
             raise ValueError(f"{plain(word)!r} is none of {', '.join(words)}")
-    answer = _answer(url, padding, EXTRAS[extras])
-    ready = time.monotonic() - started
-    time.sleep(start_time(timing, ready) - ready)
-    for block in in_blocks(answer):
+    for block in in_blocks(zeros(warm_up(padding))):
         api.send(block)
+    with ExitStack() as afterwards:
+        answer = _answer(url, padding, EXTRAS[extras], afterwards)
+        ready = time.monotonic() - started
+        time.sleep(start_time(timing, ready) - ready)
+        for block in in_blocks(answer):
+            api.send(block)
 
 
 def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -83,10 +88,10 @@ def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(block)
 
 
-def _answer(url: str, padding: str, extras: tuple[str, ...]) -> list[bytes]:
+def _answer(url: str, padding: str, extras: tuple[str, ...], afterwards: ExitStack) -> list[bytes]:
     """A fault of this very program must not look otherwise from outside than a page either."""
     try:
-        return encode(fetch(url, extras, LIMITS), padding)
+        return encode(fetch(url, extras, LIMITS, afterwards), padding)
     except PackError as error:
         kind, what = "size", f"the page could not be packed: {error}"
     except Exception as error:
@@ -100,30 +105,36 @@ def _failed(url: str, kind: str, what: str) -> Pack:
     return Pack(url=known, date=int(time.time()), failure=Failure(kind, plain(what)))
 
 
-def fetch(url: str, extras: tuple[str, ...] = (), limits: Limits = LIMITS) -> Pack:
-    """The page at `url`, as far as the limits allow; a Pack with a failure if there is none."""
+def fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack) -> Pack:
+    """The page at `url`, as far as the limits allow; a Pack with a failure if there is none.
+
+    Its Chromium is killed by then; clearing up behind it, which takes longer, is left to `afterwards`.
+    """
     if not is_url(url):
         return _failed(url, "address", "this is no http or https address in printable ASCII")
     if not _turn.acquire(timeout=limits.page_seconds):
         return _failed(url, "busy", "the function is busy with another page")
     try:
-        return _fetch(url, extras, limits)
+        return _fetch(url, extras, limits, afterwards)
     finally:
         _turn.release()
 
 
-def _fetch(url: str, extras: tuple[str, ...], limits: Limits) -> Pack:
+def _fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack) -> Pack:
     blank = Pack(url=url, date=int(time.time()))
     try:
-        with Chromium(flags=(*HEADLESS, user_agent(version()))) as chromium:
-            try:
-                return _Visit(chromium, limits).run(blank, extras)
-            except ChromiumGoneError:
-                return _failed(url, "crash", chromium.obituary())
-            except CdpError as error:
-                return _failed(url, "crash", str(error))
+        chromium = Chromium(flags=(*HEADLESS, user_agent(version())))
     except OSError as error:
         return _failed(url, "image", f"the box cannot start Chromium: {error.strerror}")
+    afterwards.enter_context(chromium)
+    try:
+        return _Visit(chromium, limits).run(blank, extras)
+    except ChromiumGoneError:
+        return _failed(url, "crash", chromium.obituary())
+    except CdpError as error:
+        return _failed(url, "crash", str(error))
+    finally:
+        chromium.kill()
 
 
 class _Visit:
@@ -144,11 +155,13 @@ class _Visit:
     def run(self, pack: Pack, extras: tuple[str, ...]) -> Pack:
         tab, seconds = self._tab, self._limits.page_seconds
         tab.navigate(pack.url)
-        if not tab.complete(lambda: tab.loaded, self._is_over, self._is_quiet, seconds):
+        if not tab.complete(
+            lambda: tab.loaded, self._is_over, self._is_quiet, seconds, self._is_still
+        ):
             self._recorder.cut("page_seconds", "the page was still loading")
             self._recorder.stop("page_seconds")
         self._recorder.stop()
-        self._tab.wait(self._is_still, STOP_SECONDS)
+        self._tab.wait(self._has_read, STOP_SECONDS)
         broken = self._broken()
         title, address = self._tab.title_and_address()
         until = time.monotonic() + self._limits.extras_seconds
@@ -179,6 +192,9 @@ class _Visit:
         return not self._recorder.waiting() and silence >= seconds
 
     def _is_still(self) -> bool:
+        return is_still(self._recorder.answered())
+
+    def _has_read(self) -> bool:
         self._recorder.tick()
         return not self._recorder.reading()
 

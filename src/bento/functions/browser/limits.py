@@ -23,6 +23,9 @@ class Limits:
     quiet_seconds: float = 0.5
     """A page is finished once it was loaded and asked for nothing so long (Puppeteer's figure)."""
 
+    settle_seconds: float = 0.1
+    """The same of a page in which nothing lives: its icon is asked for about 25 ms after the load event."""
+
     stretch_seconds: float = 5
     """For what is loaded only when it is in view, all the way down the page."""
 

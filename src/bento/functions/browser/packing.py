@@ -1,6 +1,7 @@
 """A page pack as bytes: the answer that travels from the box to the client.
 
-    answer  = header frame padding    its length is exactly a member of the size set (sizes.py)
+    answer  = warm-up sized           the warm-up is so many zeros as its size set has (sizes.py)
+    sized   = header frame padding    its length is exactly a member of the size set
     header  = "bentopk1" length       16 bytes: a magic word, then the frame's length (u64)
     frame   = one zstd frame, with a checksum, that states the size of its content
     padding = zeros
@@ -34,7 +35,7 @@ from .pack import (
     PackError,
     must,
 )
-from .sizes import MAX_ANSWER_BYTES, MIB, padded_size
+from .sizes import MAX_ANSWER_BYTES, MIB, padded_size, warm_up
 
 MAGIC = b"bentopk1"
 HEADER = struct.Struct(">8sQ")
@@ -103,7 +104,7 @@ class _Writer:
 
 
 def encode(pack: Pack, padding: str) -> list[bytes]:
-    """The whole answer, in pieces; their lengths add up to a member of the set `padding`.
+    """The answer after its warm-up, in pieces; their lengths add up to a member of the set `padding`.
 
     Raises PackError if the content is larger than the format allows.
     """
@@ -114,7 +115,7 @@ def encode(pack: Pack, padding: str) -> list[bytes]:
     frame = _compress(writer.pieces, size)
     length = sum(map(len, frame))
     used = HEADER.size + length
-    return [HEADER.pack(MAGIC, length), *frame, *_zeros(padded_size(padding, used) - used)]
+    return [HEADER.pack(MAGIC, length), *frame, *zeros(padded_size(padding, used) - used)]
 
 
 def _compress(pieces: Iterable[bytes], size: int) -> list[bytes]:
@@ -125,7 +126,7 @@ def _compress(pieces: Iterable[bytes], size: int) -> list[bytes]:
     return [piece for piece in frame if piece]
 
 
-def _zeros(count: int) -> list[bytes]:
+def zeros(count: int) -> list[bytes]:
     """So many zeros, as one block named again and again: padding costs no memory."""
     block = bytes(64 * 1024)
     whole, rest = divmod(count, len(block))
@@ -205,26 +206,46 @@ class PackReader:
 
     def __init__(self, padding: str) -> None:
         self._padding = padding
+        self._ahead = warm_up(padding)
         self._answer = bytearray()
+        self.size = 0
+        """Bytes that came so far, the warm-up included."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all is there that the header promises, padding included."""
+        known = len(self._answer)
+        return known >= HEADER.size and known >= padded_size(self._padding, self._end())
 
     def feed(self, data: bytes) -> None:
         """Raises PackError as soon as the bytes cannot become a pack any more."""
+        self.size += len(data)
+        if self._ahead:
+            data = self._skip(data)
         known = len(self._answer)
         self._answer += data
         if known < HEADER.size <= len(self._answer):
-            self._frame_length()
+            self._end()
         must(len(self._answer) <= MAX_ANSWER_BYTES, "the answer is larger than any pack")
 
-    def _frame_length(self) -> int:
+    def _skip(self, data: bytes) -> bytes:
+        """`data` without what of it is warm-up."""
+        ahead, rest = data[: self._ahead], data[self._ahead :]
+        must(not any(ahead), "the answer does not begin with its warm-up")
+        self._ahead -= len(ahead)
+        return rest
+
+    def _end(self) -> int:
+        """Where the frame ends, as the header says."""
         magic, length = HEADER.unpack_from(self._answer)
         must(magic == MAGIC, "the answer is no page pack")
         must(length <= MAX_ANSWER_BYTES - HEADER.size, "the answer is larger than any pack")
-        return int(length)
+        return HEADER.size + int(length)
 
     def finish(self) -> Pack:
         """The pack, once the answer has ended. Raises PackError."""
         must(len(self._answer) >= HEADER.size, "the answer ended before it began")
-        end = HEADER.size + self._frame_length()
+        end = self._end()
         must(len(self._answer) >= end, "the answer ended too early")
         must(
             len(self._answer) == padded_size(self._padding, end),

@@ -13,7 +13,7 @@ Invariant: every request that was let through is in `exchanges()`, in the order 
       \\-----(given up by the page, or never answered)----^  as UNANSWERED
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -147,6 +147,10 @@ class Recorder:
                 seen[key] = None
                 kept.append(exchange)
         return tuple(kept)
+
+    def answered(self) -> Iterator[Exchange]:
+        """What is finished, in the middle of a recording."""
+        return (request.exchange() for request in self._requests if request.done)
 
     def _with_cookies(self, request: _Request) -> Exchange:
         exchange = request.exchange()

@@ -22,6 +22,7 @@ from .chromium import ENVIRONMENT, HEADLESS, Chromium, user_agent
 from .http import fulfilment, request_parts
 from .limits import LIMITS, Limits
 from .pack import UNANSWERED, Exchange, Pack
+from .stillness import is_still
 from .tab import Tab
 
 MAX_MISSING = 1000
@@ -90,7 +91,8 @@ class Replay:
         tab.navigate(pack.url)
         if not self._visible:
             loaded, seconds = partial(self._is_loaded, tab), self._limits.page_seconds
-            tab.complete(loaded, lambda: tab.is_broken, self._is_quiet, seconds)
+            still = is_still(pack.exchanges)
+            tab.complete(loaded, lambda: tab.is_broken, self._is_quiet, seconds, lambda: still)
         return tab
 
     # --- requests ------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 An observer of the user's line sees two numbers: how many bytes came back, and when they began to.
 Both are rounded up to a member of a small public set that depends on nothing but its name, so all
-that they tell is which member it was. Pure, standard library only: both halves share it.
+that they tell is which member it was. Before them comes a warm-up, alike for every page.
+Pure, standard library only: both halves share it.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,12 @@ gives as little away as the paper's multiples of 1 MB, for about half the bytes.
 
 MAX_ANSWER_BYTES = 128 * MIB
 """No answer is larger, whatever the set: the client stops reading there."""
+
+WARM_UP_BYTES = 128 * KIB
+"""Zeros that leave at the moment of the call, while nothing is known of the page yet. A fresh circuit
+lets 124 cells go in a round trip and twice as many in each next one (proposal 324), so an answer of
+512 KiB would wait three times; this doubles the window while the page is being fetched, and the
+answer waits once."""
 
 
 def _doubling(size: int) -> int:
@@ -53,10 +60,18 @@ time it took tells nothing. none: as soon as the answer is ready."""
 
 START_SETS = tuple(FIRST_STARTS)
 
+WARM_UPS = {"x2": WARM_UP_BYTES, "x1.5": WARM_UP_BYTES}
+"""Name of a set of sizes -> its warm-up; the paper's own sets, and none, are without."""
+
 
 def padded_size(padding: str, size: int) -> int:
     """The smallest member of the set `padding` (a name of SIZE_SETS) that is >= `size` bytes."""
     return SIZE_SETS[padding](size)
+
+
+def warm_up(padding: str) -> int:
+    """How many zeros go before an answer of the set `padding`; they are not part of its size."""
+    return WARM_UPS.get(padding, 0)
 
 
 def start_time(timing: str, elapsed: float) -> float:

@@ -152,20 +152,32 @@ class Tab:
         )
 
     def complete(
-        self, is_loaded: Done, is_over: Done, is_quiet: Callable[[float], bool], seconds: float
+        self,
+        is_loaded: Done,
+        is_over: Done,
+        is_quiet: Callable[[float], bool],
+        seconds: float,
+        is_still: Done = lambda: False,
     ) -> bool:
         """Waits until the page is loaded, was in view all the way down, and asks for nothing more.
 
         `is_over`: nothing more is to be expected of it; `is_quiet`: nothing was asked for in so
-        many seconds. False if the time is up before. Raises ChromiumGoneError.
+        many seconds; `is_still`: once loaded it cannot ask for more (stillness.py), so it need be neither
+        watched nor shown. False if the time is up before. Raises ChromiumGoneError.
         """
         until = time.monotonic() + seconds
         if not self.wait(lambda: is_over() or is_loaded(), seconds):
             return False
 
-        def done() -> bool:
-            return is_over() or (is_loaded() and is_quiet(self._limits.quiet_seconds))
+        def done(silence: float = self._limits.quiet_seconds) -> bool:
+            return is_over() or (is_loaded() and is_quiet(silence))
 
+        if not is_over() and is_still():
+            self._settled_height()  # what only its looks need is asked for before it is painted
+            if not self.wait(lambda: done(self._limits.settle_seconds), until - time.monotonic()):
+                return False
+            if is_over() or is_still():
+                return True
         for _ in range(VIEWS):
             seen = 0 if is_over() else self._bring_into_view(is_quiet)
             if not self.wait(done, until - time.monotonic()):
