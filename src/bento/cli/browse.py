@@ -39,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from bento.functions.browser import client
+    from bento.functions.browser.sizes import warm_up
 
     words = client.arguments(args.url, args.padding, args.timing)
     began = time.monotonic()
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             responses=len(pack.exchanges),
             weight=pack.weight,
             received=received,
+            warm_up=warm_up(args.padding),
             seconds=seconds,
             box=box,
             saved=[str(path) for path in saved],
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"{pack.title or pack.url}: {len(pack.exchanges)} responses in {seconds} s over {box}")
         say(
             f"the page weighs {pack.weight} bytes; {received} came, a size of the {args.padding} set"
+            f" (and {warm_up(args.padding)} before them, as for every page)"
         )
         for cut in pack.cuts:
             say(f"cut at the limit {cut.limit}: {cut.detail}")

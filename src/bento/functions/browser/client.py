@@ -95,7 +95,7 @@ async def read_pack(answer: AsyncIterable[bytes], padding: str = "x2") -> Pack:
 
 
 async def read_answer(answer: AsyncIterable[bytes], padding: str = "x2") -> tuple[Pack, int]:
-    """(the pack that a session yields, bytes that came); never holds more than the largest answer.
+    """(the pack that a session yields, the size it had); never holds more than the largest answer.
 
     Returns with the last byte, without waiting for the session's end: that is a round trip away.
     Raises RemoteProtocolError if it is no pack, or not of the size that `padding` should give.

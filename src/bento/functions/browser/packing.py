@@ -208,8 +208,11 @@ class PackReader:
         self._padding = padding
         self._ahead = warm_up(padding)
         self._answer = bytearray()
-        self.size = 0
-        """Bytes that came so far, the warm-up included."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that came so far after the warm-up."""
+        return len(self._answer)
 
     @property
     def is_whole(self) -> bool:
@@ -219,7 +222,6 @@ class PackReader:
 
     def feed(self, data: bytes) -> None:
         """Raises PackError as soon as the bytes cannot become a pack any more."""
-        self.size += len(data)
         if self._ahead:
             data = self._skip(data)
         known = len(self._answer)
