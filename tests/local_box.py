@@ -48,11 +48,11 @@ EXIT_POLICY = "accept 127.80.0.0/16:*\nreject *:*\nreject6 *:*"
 class LocalBox:
     """`box` is a client's handle; the rest is the box's own machinery."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, neighbours=None) -> None:
         self.config = config
         self.identity = load_or_create(config.state)
         self.functions = FunctionsTor(config)
-        self.guard = Guard(config, self.functions)
+        self.guard = Guard(config, self.functions, neighbours)
         self.guard.update(RelayFacts(ExitPolicy.parse(EXIT_POLICY), frozenset()))
         self.sandboxes = Sandboxes(config)
         self.ahead = 0.0  # seconds the box's clock runs before this machine's, for tokens
@@ -113,9 +113,11 @@ async def local_box(
     tor=None,
     without=UNPRIVILEGED,
     runtime="bubblewrap",
+    neighbours=None,
     **capacity,
 ):
-    """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries.
+    """A box with the given capacity, gone without a trace afterwards; `tor` has its [tor] entries;
+    `neighbours` are the boxes that its functions may use.
 
     Unlike a usual one it asks no price: tests come in a row, and quickly enough to count as a flood."""
     capacity = {"images": ("python",), "pool": 1, **capacity}
@@ -137,7 +139,7 @@ async def local_box(
             admission=admission or Admission(priced=False),
         )
         async with contextlib.AsyncExitStack() as stack:
-            local = LocalBox(config)
+            local = LocalBox(config, neighbours)
             await local.open(stack)
             yield local
             if attester != "none":

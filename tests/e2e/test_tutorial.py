@@ -28,7 +28,13 @@ def sessions(text):
 def test_the_tutorial_runs_from_top_to_bottom(network, tmp_path):
     text = TUTORIAL.read_text()
     files = FILE.findall(text)
-    assert [name for name, _ in files] == ["greet.py", "count.py", "poll.py", "together.py"]
+    assert [name for name, _ in files] == [
+        "greet.py",
+        "count.py",
+        "poll.py",
+        "together.py",
+        "compose.py",
+    ]
     for name, code in files:
         (tmp_path / name).write_text(code)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -48,4 +54,4 @@ def test_the_tutorial_runs_from_top_to_bottom(network, tmp_path):
         if "pytest" not in command:
             assert done.stdout == expected, f"{command}: {done.stderr}"
         ran += 1
-    assert ran == 11
+    assert ran == 12

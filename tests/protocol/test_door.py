@@ -17,6 +17,7 @@ ANSWERS = [
     (door.Create("", bytes(32), b"", b""), door.Created(TOKEN, TOKEN, 60)),
     (door.Open(TOKEN, TAG, b""), door.Opened()),
     (door.Shutdown(TOKEN, b""), door.Done()),
+    (door.Renew(TOKEN), door.Done()),
 ]
 
 

@@ -5,15 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
-from bento.protocol import control, door, limits, padding, session
+from bento.protocol import broker, control, door, limits, padding, session
 from bento.protocol.wire import FrameReader, encode
 
 DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
-    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Refused, door.Busy, padding.Pad,
+    door.Opened, door.Shutdown, door.Done, door.Inquire, door.Renew, door.Refused,
+    door.Busy, padding.Pad,
 )  # fmt: skip
 CONTROL = (control.Start, control.Bound, control.Measure, control.Measured)
-ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, *CONTROL)
+BROKER = (broker.Reach, broker.Reached, broker.Survey, broker.Surveyed)
+ALL = (*DOOR, *session.FROM_CLIENT, *session.FROM_GUEST, *CONTROL, *BROKER)
 
 EXAMPLES = [
     door.Hello((1, 7)),
@@ -25,6 +27,11 @@ EXAMPLES = [
     door.Shutdown(b"t" * 32, b"p" * 64),
     door.Done(),
     door.Inquire(),
+    door.Renew(b"t" * 32),
+    broker.Reach("box1"),
+    broker.Reached("box1", bytes(20), bytes(32)),
+    broker.Survey(128),
+    broker.Surveyed(("box1 AB key",)),
     door.Refused("box", "no", "yes"),
     door.Busy("no", "yes", 5, 1 << 40, 7, b"s" * 16),
     padding.Pad(bytes(20)),

@@ -10,6 +10,7 @@ import msgspec
 from bento.egress.rules import EgressRules
 from bento.errors import PolicyError, UsageError
 from bento.firewall import Grants
+from bento.protocol import limits
 from bento.protocol.conclave import IMAGES as CONCLAVES
 from bento.protocol.manifest import read_size, read_time
 from bento.sandbox import runtime_named
@@ -78,6 +79,7 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lifetime: str = "1d"
     upload: str = "64 MiB"
     spool: str = "16 MiB"
+    boxes: int = 0  # instances on other boxes, through the functions' tor; see docs/composition.md
 
 
 class Jail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,6 +178,8 @@ def _check(config: Config) -> None:
         _check_local(config.metrics.listen)
     EgressRules.parse(config.egress.rules)
     Grants.parse(config.tor.allow)
+    if not 0 <= config.capacity.boxes <= limits.TREE:
+        raise ValueError(f"capacity.boxes is a whole number up to {limits.TREE}")
     named = bool(config.tor.functions_socks), bool(config.tor.functions_control)
     if named == (False, True) or (config.tor.allow and named == (True, False)):
         raise ValueError("name both tor.functions_control and tor.functions_socks, or neither")

@@ -26,6 +26,7 @@ from bento.box.instances import Instances
 from bento.box.journal import Journal
 from bento.box.ledger import JournalLedger
 from bento.box.metrics import Board, MetricsServer, measure
+from bento.box.neighbours import Neighbours
 from bento.box.offer import make_offer
 from bento.box.operator_door import OperatorDoor
 from bento.box.orders import Orders
@@ -70,7 +71,8 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     functions_tor = FunctionsTor(config)
     stack.push_async_callback(functions_tor.close)
     await functions_tor.start()
-    guard = Guard(config, functions_tor)
+    neighbours = Neighbours(config.tor.relay_control, functions_tor)
+    guard = Guard(config, functions_tor, neighbours)
     stack.callback(guard.close)
     sandboxes = Sandboxes(config)
     stack.push_async_callback(sandboxes.close)

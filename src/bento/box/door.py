@@ -27,6 +27,7 @@ from bento.protocol.door import (
     Inquire,
     Open,
     Opened,
+    Renew,
     Request,
     Shutdown,
     refusal,
@@ -139,8 +140,8 @@ class Door:
         loop = asyncio.get_running_loop()
         if isinstance(request, Inquire):
             return None
-        if isinstance(request, Shutdown):
-            await self._visits.shutdown(request)
+        if isinstance(request, Shutdown | Renew):
+            await self._ends_or_goes_on(request)
             await loop.sock_sendall(client, door.answer(Done()))
             return None
         if isinstance(request, Open):
@@ -157,6 +158,12 @@ class Door:
                 await self._instances.end(visit.instance)
             raise
         return visit
+
+    async def _ends_or_goes_on(self, request: Shutdown | Renew) -> None:
+        if isinstance(request, Renew):
+            await self._visits.renew(request)
+        else:
+            await self._visits.shutdown(request)
 
     async def _create(self, request: Create) -> tuple[Visit, Created]:
         self._orders.admit(request.function)

@@ -36,7 +36,7 @@ class FunctionsTor:
 
     def __init__(self, config: Config) -> None:
         tor = config.tor
-        wanted = bool(tor.allow) or config.egress.via == "tor"
+        wanted = bool(tor.allow) or config.egress.via == "tor" or config.capacity.boxes > 0
         self._own = wanted and not tor.functions_socks
         self._data = config.state / "functions-tor"
         self._run = config.run

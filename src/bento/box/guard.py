@@ -12,6 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bento.box.boxes_way import BoxesWay
+from bento.box.children import Children
+from bento.box.neighbours import PastBoxes
 from bento.box.tor_way import TorWay
 from bento.box.ways import Ways
 from bento.egress.limits import BOX_DESTINATION_LIMITS, EgressLimits
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from bento.box.beside import RelayFacts
     from bento.box.config import Config
     from bento.box.functions_tor import FunctionsTor
+    from bento.box.neighbours import Neighbours
     from bento.box.terms import Terms
     from bento.egress.rules import EgressRules
 
@@ -41,8 +45,15 @@ _RELAYS_ONLY = NoRoute(
 class Guard:
     """Makes them. Before the relay's facts are known everything is refused."""
 
-    def __init__(self, config: Config, functions: FunctionsTor | None = None) -> None:
-        """Without the `functions`' tor there is no way through Tor and no control of it."""
+    def __init__(
+        self,
+        config: Config,
+        functions: FunctionsTor | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
+        """Without the `functions`' tor there is no way through Tor and no control of it; without
+        `neighbours` none to other boxes."""
+        self._neighbours = neighbours
         self._via = config.egress.via
         self._run = config.run
         self._functions = functions
@@ -79,17 +90,18 @@ class Guard:
         self._policy = replace(self._policy, or_ports=or_ports)
         self._judge_again()
 
-    def ways(self, name: str, terms: Terms) -> Ways:
-        """The ways of the instance called `name`."""
+    def ways(self, name: str, terms: Terms, expires: int) -> Ways:
+        """The ways of the instance called `name`, which ends at `expires` (seconds since 1970)."""
         key = new_isolation_key()
         own = partial(self._for, terms.egress, self._via == "tor", terms.manifest.relays)
         through_tor = partial(self._for, terms.egress, True)
         route = self._route(key, terms.manifest.relays)
         egress = EgressProxy(own(), EgressLimits(), route, box=self._destinations)
         self._live[egress] = own
+        boxes = self._boxes(key, name, terms, expires, egress)
         grants = Grants.parse(terms.manifest.tor)
         if self._functions is None or not grants.numbers:
-            return Ways(egress)
+            return Ways(egress, None, boxes)
         tor = TorWay(
             key,
             self._run / f"{name}.sock",
@@ -97,9 +109,19 @@ class Guard:
             self._functions,
             egress,
             through_tor(),
+            self._neighbours,
         )
         self._live[tor.streams] = through_tor
-        return Ways(egress, tor)
+        return Ways(egress, tor, boxes)
+
+    def _boxes(
+        self, key: str, name: str, terms: Terms, expires: int, egress: EgressProxy
+    ) -> BoxesWay | None:
+        most = terms.manifest.boxes
+        if self._neighbours is None or not most:
+            return None
+        children = Children(most, expires)
+        return BoxesWay(key, self._run / f"{name}.sock", self._neighbours, children, egress)
 
     def close(self) -> None:
         self._resolver.close()
@@ -123,5 +145,6 @@ class Guard:
         if self._via == "none":
             return none
         if self._via == "tor" and self._functions is not None:
-            return TorRoute(self._functions.socks, partial(tor_username, key))
+            route = TorRoute(self._functions.socks, partial(tor_username, key))
+            return PastBoxes(route, self._neighbours) if self._neighbours else route
         return direct

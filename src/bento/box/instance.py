@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -36,6 +37,17 @@ class Instance:
     bytes_out: int = 0
     relays: set[Relay] = field(default_factory=set, repr=False)
     ending: asyncio.Task[None] | None = field(default=None, repr=False)
+    renewed: float = field(default_factory=time.monotonic)  # or taken over
+
+    def renew(self) -> None:
+        """From now on it has its whole lease again."""
+        self.renewed = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is to end, if nobody renews its lease."""
+        left, lease = self.expires - time.time(), self.terms.manifest.lease
+        return min(left, self.renewed + lease - time.monotonic()) if lease else left
 
     @classmethod
     def again(cls, entry: Entry, terms: Terms, sandbox: Sandbox, ways: Ways, share: Share) -> Self:

@@ -8,7 +8,6 @@ leaves only what the next one knows of.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -50,7 +49,7 @@ class Instances:
         run: Path,
         capacity: int,
         take: Callable[[Terms], Awaitable[Sandbox]],
-        guard: Callable[[str, Terms], Ways],
+        guard: Callable[[str, Terms, int], Ways],
         conclaves: Conclaves,
         tokens: Tokens,
         uplink: Uplink,
@@ -130,7 +129,8 @@ class Instances:
         expires = math.ceil((time.time() + terms.manifest.lifetime) / _MINUTE) * _MINUTE
         token, invocation, shutdown = self._tokens.mint(terms.function)
         share = self._uplink.share(terms.holder)
-        instance = Instance(name, terms, sandbox, self._guard(name, terms), expires, token, share)
+        ways = self._guard(name, terms, expires)
+        instance = Instance(name, terms, sandbox, ways, expires, token, share)
         start = self._conclaves.bound(terms) + terms.start(expires)
         try:
             await instance.ways.serve(sandbox.egress_listener)
@@ -165,7 +165,7 @@ class Instances:
 
     async def _go_on(self, entry: Entry, sandbox: Sandbox) -> None:
         terms = Terms.read(entry.manifest, entry.function, entry.upload, entry.holder)
-        ways = self._guard(entry.name, terms)
+        ways = self._guard(entry.name, terms, entry.expires)
         instance = Instance.again(entry, terms, sandbox, ways, self._uplink.share(entry.holder))
         try:
             if not entry.ending:
@@ -206,6 +206,7 @@ class Instances:
 
     async def _end(self, instance: Instance) -> None:
         self._drop(instance)
+        self.spawn(instance.ways.end_children())
         await self._note(self._journal.ending(instance.name))
         await instance.ways.close()
         await instance.sandbox.kill()
@@ -241,11 +242,13 @@ class Instances:
         instance.sandbox.close()
 
     async def _watch(self, instance: Instance) -> None:
-        """Ends the instance at its expiry, or cleans up when its sandbox ended by itself."""
-        left = instance.expires - time.time()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(instance.sandbox.exited), max(left, 0))
-        await self.end(instance)
+        """Ends the instance at its expiry or when nobody renewed its lease, or cleans up when its
+        sandbox ended by itself."""
+        exited = instance.sandbox.exited
+        while not exited.done() and (left := instance.left) > 0:
+            await asyncio.wait([exited], timeout=left)
+        if not exited.cancelled():  # or it is another bentod's from now on
+            await self.end(instance)
 
     # -- small things ----------------------------------------------------------------------------
 

@@ -56,4 +56,5 @@ def make_policy(config: Config, enforcement: str, attestation: tuple[str, ...] =
         syscalls=tuple(image_named(name).profile for name in config.images),
         passes=tuple(card.id for card in load_cards(config)),
         relays=egress.relays,
+        boxes=capacity.boxes,
     )

@@ -43,6 +43,7 @@ def describe(policy: Policy) -> Lines:
         ("answers", f"up to {show_size(policy.spool)} kept until they are fetched"),
         ("network", _network(policy.egress, policy.egress_via)),
         ("relays", _RELAYS if policy.relays else "none"),
+        ("other boxes", _boxes(policy.boxes)),
         *_tor(policy.tor),
         (
             "conclaves",
@@ -65,6 +66,7 @@ def granted(manifest: Manifest, policy: Policy) -> Lines:
         ("answers", f"{show_size(manifest.spool)} kept until they are fetched"),
         ("network", _network(manifest.egress, policy.egress_via)),
         ("relays", _RELAYS if manifest.relays else "none"),
+        ("other boxes", _boxes(manifest.boxes)),
         *_tor(manifest.tor),
         ("conclave", "yes: attested before its code is sent" if conclave else "no"),
     ]
@@ -72,6 +74,10 @@ def granted(manifest: Manifest, policy: Policy) -> Lines:
 
 def _network(rules: Sequence[str], via: str) -> str:
     return f"{', '.join(rules)}, {_VIA[via]}" if rules and via != "none" else "none"
+
+
+def _boxes(most: int) -> str:
+    return f"up to {most} instances there, through Tor, ended with the function" if most else "none"
 
 
 def _tor(items: Sequence[str]) -> Lines:

@@ -37,7 +37,7 @@ from bento.protocol.caveats import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bento.protocol.door import Open, Shutdown
+    from bento.protocol.door import Open, Renew, Shutdown
     from bento.safelog import Sensitive
 
 _ROOT = b"bento token root 1\0"
@@ -86,7 +86,11 @@ class Tokens:
         return name, invocation, Capability.mint(root, name, *conditions, Only(SHUTDOWN))
 
     def check(
-        self, token: Capability, function: bytes | None, request: Open | Shutdown, operations: int
+        self,
+        token: Capability,
+        function: bytes | None,
+        request: Open | Renew | Shutdown,
+        operations: int,
     ) -> Leave:
         """What of `operations` the token allows on the instance that runs `function` (None: there is
         none). Raises BoxError, with one answer for every token this box did not make or has forgotten."""

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bento.box.entrance import Entrance
+from bento.box.neighbours import PastBoxes
 from bento.box.onion_doors import OnionDoors
 from bento.egress import NoRoute, TorRoute
 from bento.egress.meters import TokenBucket
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bento.box.functions_tor import FunctionsTor
+    from bento.box.neighbours import Neighbours
     from bento.egress import EgressPolicy, EgressProxy
+    from bento.egress.routes import Route
     from bento.firewall import Grants
 
 _SOCKS_INSIDE = "127.0.0.1:9050"  # guest/tor.py opens it
@@ -47,8 +50,11 @@ class TorWay:
         functions: FunctionsTor,
         egress: EgressProxy,
         policy: EgressPolicy,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        """`egress` counts this way too; `policy` is the one for streams through tor."""
+        """`egress` counts this way too; `policy` is the one for streams through tor, which lead to none
+        of the `neighbours`."""
+        self._neighbours = neighbours
         self.refusals: Counter[str] = Counter()
         self._path = path
         self._functions = functions
@@ -85,9 +91,10 @@ class TorWay:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _route(self, key: str, grants: Grants) -> TorRoute | NoRoute:
+    def _route(self, key: str, grants: Grants) -> Route:
         if "streams" in grants:
-            return TorRoute(self._functions.socks, partial(tor_username, key))
+            route = TorRoute(self._functions.socks, partial(tor_username, key))
+            return PastBoxes(route, self._neighbours) if self._neighbours else route
         return NoRoute('streams through tor need the manifest line tor = ["streams"]')
 
     def _enter(self, guest: socket.socket) -> None:

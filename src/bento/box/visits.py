@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bento.box.instances import Instances
     from bento.box.ledger import Ledger
     from bento.box.tokens import Leave, Tokens
-    from bento.protocol.door import Open, Shutdown
+    from bento.protocol.door import Open, Renew, Shutdown
 
 _INSTALLER = control.opening(control.MAY_INVOKE | control.MAY_ATTACH, control.ANY_SESSION)
 _RETRY_SECONDS = 5
@@ -124,7 +124,14 @@ class Visits:
             await self._spend(instance, leave, bytes(limits.SESSION_TAG))
         await self._instances.end(instance)
 
-    async def _check(self, request: Open | Shutdown, operations: int) -> tuple[Instance, Leave]:
+    async def renew(self, request: Renew) -> None:
+        """The instance lives for another lease. Raises BoxError."""
+        instance, _ = await self._check(request, SHUTDOWN)
+        instance.renew()
+
+    async def _check(
+        self, request: Open | Renew | Shutdown, operations: int
+    ) -> tuple[Instance, Leave]:
         """The instance of a token and what the token allows there. Raises BoxError."""
         token = Capability.parse(request.token)
         await self._instances.returned(token.name)

@@ -70,6 +70,8 @@ def _print(report: BoxReport) -> None:
     show(f"    images {', '.join(policy.images)}; egress {egress} ({policy.egress_via})")
     if policy.relays:
         show("    connects functions to relays' ORPorts")
+    if policy.boxes:
+        show(f"    functions may have up to {policy.boxes} instances on other boxes")
     if policy.tor:
         show(f"    of tor: {', '.join(policy.tor)}")
     show(

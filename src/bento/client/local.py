@@ -8,11 +8,19 @@ import select
 import sys
 import tempfile
 import time
+from typing import NoReturn
 
-from bento.errors import FunctionError
+from bento.errors import FunctionError, UsageError
 from bento.guest.api import Api, Limits
 from bento.guest.function import Function, describe
 from bento.protocol.manifest import Manifest, manifest_text
+
+
+class _NoBox:
+    """What `api.boxes` is where no box is in between."""
+
+    def boxes(self, expires: int) -> NoReturn:
+        raise UsageError("there are no other boxes without Tor", "run it without --local")
 
 
 class LocalSession:
@@ -46,7 +54,8 @@ def run_local(upload: bytes, args: list[object], kwargs: dict[str, object]) -> i
         function.begin(len(upload), 0)
         function.append(upload)
         function.verify()
-        api = Api(LocalSession(), f"{folder}/data", limits, int(time.time()) + manifest.lifetime)
+        ends = int(time.time()) + manifest.lifetime
+        api = Api(LocalSession(), f"{folder}/data", limits, ends, None, _NoBox())
         try:
             function.load()
             function.call(api, args, kwargs, text=True)

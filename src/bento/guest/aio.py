@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from bento.guest.boxes import Boxes
+
 
 class AsyncApi:
     """`api` for an asynchronous main. Each waiting call occupies a thread of the guest while it waits."""
@@ -25,6 +27,11 @@ class AsyncApi:
     @property
     def data(self) -> Path:
         return self._api.data
+
+    @property
+    def boxes(self) -> Boxes:
+        """As of the blocking API, and blocking: `await asyncio.to_thread(api.boxes.install, code)`."""
+        return self._api.boxes
 
     async def send(
         self, data: bytes | bytearray | memoryview | str, timeout: float | None = None

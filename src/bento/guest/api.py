@@ -10,8 +10,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Protocol
 
+    from bento.guest.boxes import Boxes
     from bento.guest.onion import OnionService
     from bento.guest.tor import TorWay
+
+    class WayOut(Protocol):
+        """To other boxes, of a function that ends at `expires`."""
+
+        def boxes(self, expires: int) -> Boxes: ...
 
     class Session(Protocol):
         """One invocation, in the sandbox (guest.session) or on the author's own machine."""
@@ -42,9 +48,11 @@ class Api:
         limits: Limits,
         expires: int,
         tor: TorWay | None = None,
+        way_out: WayOut | None = None,
     ) -> None:
         self._session = session
         self._tor = tor
+        self._way_out = way_out
         self._folder = folder
         self.limits = limits
         self.expires = expires
@@ -108,6 +116,17 @@ class Api:
         `for connection in service` gives plain sockets. Needs `tor = ["onion-services", "events"]`;
         without `wait` it returns before clients can find the address and needs no events."""
         return self._tor_way().service(port, wait)
+
+    @property
+    def boxes(self) -> Boxes:
+        """Other boxes: install functions there, call them, end them (see `bento.guest.boxes`).
+
+        Raises PolicyError if the manifest has no line `boxes`."""
+        if self._way_out is None:
+            raise PolicyError(
+                "this function may not use other boxes", "ask in its manifest: boxes = 1"
+            )
+        return self._way_out.boxes(self.expires)
 
     def _tor_way(self) -> TorWay:
         if self._tor is None:

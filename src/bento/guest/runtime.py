@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bento.guest.enclosure import Enclosure
     from bento.guest.tor import TorWay
+    from bento.guest.way_out import WayOut
 
 _WIND_UP_PAUSE = 0.05  # seconds between looks whether the last answers were fetched
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
@@ -61,6 +62,7 @@ class Runtime:
         self._greeting: dict[int, tuple[socket, bytearray]] = {}  # accepted, opening not there yet
         self._early: list[tuple[socket, bytes]] = []
         self._tor: TorWay | None = None
+        self._way_out: WayOut | None = None
         self._awake: set[SessionConnection] = set()
         self._wake_fd = posix.eventfd(0, posix.EFD_NONBLOCK | posix.EFD_CLOEXEC)
         self._listener = socket(fileno=LISTENER_FD)
@@ -142,6 +144,8 @@ class Runtime:
             self._early.append((sock, bytes(opening)))
         elif use == control.TOR:
             self._tor_way().offer(sock)
+        elif use == control.BOXES:
+            self._way_to_boxes().offer(sock)
         elif use == control.ONION:
             self._tor_way().onions.arrive(sock)
         else:
@@ -167,6 +171,13 @@ class Runtime:
 
             self._tor = TorWay()
         return self._tor
+
+    def _way_to_boxes(self) -> WayOut:
+        if self._way_out is None:
+            from bento.guest.way_out import WayOut
+
+            self._way_out = WayOut()
+        return self._way_out
 
     def _admit(self, connection: Connection) -> None:
         fd = connection.sock.fileno()
@@ -344,7 +355,8 @@ class Runtime:
         try:
             self._wait_loaded()
             terms = Limits(self.started.memory, self.started.disk, self.started.network)
-            api = Api(session, f"{FOLDER}/data", terms, self.started.expires, self._tor)
+            ways = self._tor, self._way_out
+            api = Api(session, f"{FOLDER}/data", terms, self.started.expires, *ways)
             try:
                 self._function.call(api, args, kwargs, text)
             finally:

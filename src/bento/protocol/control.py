@@ -16,6 +16,9 @@ For a function that may use tor the box also connects with TOR and one byte more
 the guest answers TOR_READY with two listeners, for control and SOCKS, and that connection is over. What
 comes from an onion service is brought with ONION and the service's target, two bytes; the rest is the
 connection's own.
+
+For a function that may use other boxes it connects with BOXES: the guest answers BOXES_READY with one
+listener (see `broker`).
 """
 
 from __future__ import annotations
@@ -26,9 +29,11 @@ from bento.protocol.wire import FLAG, U32, U64, Blob, Fixed, FrameReader, Messag
 CONTROL = b"C"
 SESSION = b"S"
 TOR = b"T"
+BOXES = b"B"
 ONION = b"O"
 READY = b"ready"
 TOR_READY = b"tor"
+BOXES_READY = b"boxes"
 PLAIN, RECORDED = b"p", b"r"
 
 MAY_INVOKE, MAY_ATTACH = 1, 2

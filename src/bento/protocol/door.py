@@ -1,7 +1,7 @@
 """Client <-> box, before the box gets out of the way.
 
     client                      box
-    Hello  Pad  Create|Open|Shutdown|Inquire ->
+    Hello  Pad  Create|Open|Renew|Shutdown|Inquire ->
            <- Welcome  Created|Opened|Done|Refused|Busy
 
 The client's request follows its Hello without waiting, both padded to a size class (see `padding`). After
@@ -96,6 +96,15 @@ class Inquire(Message, tag=0x09):
     """Only the Welcome is wanted; the box closes after it."""
 
 
+class Renew(Message, tag=0x0A):
+    """The instance shall live for another lease of its manifest. `token` is one that may end it; one
+    that is bound to a holder cannot renew, as there is no proof here."""
+
+    token: bytes = field(Blob(limits.CAPABILITY))
+
+    proof = b""  # of a holder: none
+
+
 class Refused(Message, tag=0x0F):
     """Why not, in one sentence; `kind` names the place as in bento.errors."""
 
@@ -136,10 +145,10 @@ def refusal(error: BentoError) -> Refused | Busy:
     return Busy(*sentence, error.wait, quote.work, quote.stamp, quote.seed)
 
 
-Request = Create | Open | Shutdown | Inquire
+Request = Create | Open | Renew | Shutdown | Inquire
 Answer = Created | Opened | Done | Refused | Busy
 
-_REQUESTS = (Hello, Pad, Create, Open, Shutdown, Inquire)
+_REQUESTS = (Hello, Pad, Create, Open, Renew, Shutdown, Inquire)
 _ANSWERS = (Welcome, Created, Opened, Done, Refused, Busy)
 
 
@@ -252,6 +261,7 @@ class ClientDoor:
 _ANSWER_TO: dict[type | None, type | None] = {
     Create: Created,
     Open: Opened,
+    Renew: Done,
     Shutdown: Done,
     Inquire: None,
     type(None): None,

@@ -110,5 +110,17 @@ UPLOAD_WAIT = 60
 UPLOAD_RATE = 16 * KIB
 """Bytes a second that an upload must keep on average: a tenth of a slow circuit."""
 
+TREE = 64
+"""Instances that one function may have on other boxes, those of its children among them."""
+
+LEASE = 60
+"""Seconds that a child lives on when nobody renews it. Renewed every third of it: two tries may fail."""
+
+LEASE_MOST = 600
+"""The longest lease: how long a tree may outlive its root is what it bounds."""
+
+BOX_NAME = 64
+"""A relay's nickname (19 characters at most) or fingerprint (40), and air."""
+
 PASS = 1 * KIB
 """A pass as it is shown: 430 bytes, most of them a 2048-bit RSA signature."""

@@ -50,6 +50,8 @@ class Manifest:
     tor: tuple[str, ...] = field(default=())
     syscalls: str = ""  # the class of system calls it needs; "" is that of its image
     relays: bool = False  # whether it connects to relays' ORPorts
+    boxes: int = 0  # instances on other boxes it may have at once, theirs included
+    lease: int = 0  # it ends when nobody who may end it asked for so long that it go on; 0: never
 
     @property
     def network(self) -> bool:
@@ -173,6 +175,19 @@ def _pids(value: object) -> int:
     raise ValueError("pids is a whole number from 1 to 4096")
 
 
+def _boxes(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limits.TREE:
+        return value
+    raise ValueError(f"boxes is a whole number up to {limits.TREE}")
+
+
+def _lease(value: object) -> int:
+    seconds = read_time(value)
+    if seconds > limits.LEASE_MOST:
+        raise ValueError(f"a lease has at most {limits.LEASE_MOST} seconds")
+    return seconds
+
+
 def _egress(value: object) -> tuple[str, ...]:
     if (
         isinstance(value, list)
@@ -226,4 +241,6 @@ _READERS = {
     "tor": _tor,
     "relays": _relays,
     "spool": _spool,
+    "boxes": _boxes,
+    "lease": _lease,
 }

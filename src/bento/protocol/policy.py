@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from bento.errors import BoxError, RemoteProtocolError
 from bento.protocol import limits
+from bento.protocol.conclave import is_conclave
 from bento.protocol.manifest import show_size
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Policy:
     syscalls: tuple[str, ...] = ()  # the class of system calls of each image, in their order
     passes: tuple[str, ...] = ()  # the cards whose passes are honoured (see protocol.passes)
     relays: bool = False  # whether functions may connect to relays' ORPorts
+    boxes: int = 0  # instances that a function may have on other boxes
 
     def syscalls_of(self, image: str) -> str:
         """The class of system calls that functions of an offered image may make."""
@@ -114,7 +116,14 @@ def violations(manifest: Manifest, policy: Policy) -> list[str]:
         found.append("egress: this box gives functions no network")
     if manifest.relays and not policy.relays:
         found.append("relays: this box does not let functions connect to relays")
+    if manifest.boxes and is_conclave(manifest.image):
+        found.append(f"boxes: {_NOT_IN_CONCLAVES}")
     return found
+
+
+_NOT_IN_CONCLAVES = (
+    "not in a conclave, whose box would see the code and tokens it sends to other boxes"
+)
 
 
 def _show_time(seconds: float) -> str:
@@ -128,6 +137,7 @@ _MAXIMA: dict[str, Callable[[Any], str]] = {
     "pids": str,
     "lifetime": _show_time,
     "spool": show_size,
+    "boxes": str,
 }
 
 

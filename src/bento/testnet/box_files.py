@@ -11,6 +11,7 @@ from pathlib import Path
 from bento.box.identity import load_or_create
 from bento.conclave.attesters.emulated import EmulatedPlatform
 from bento.firewall import Grants
+from bento.protocol.limits import TREE
 from bento.sandbox.layers import UNPRIVILEGED
 from bento.testnet.layout import BOX_PORT, WEB, Box
 from bento.tor.announcement import RELAY_HOST, Announcement
@@ -80,7 +81,7 @@ def configuration(box: Box) -> str:
             "test_web": WEB,
             "test_relays": _around(box.relay.address),
         },
-        "capacity": {"instances": _INSTANCES},
+        "capacity": {"instances": _INSTANCES, "boxes": TREE},
         "conclave": {"attester": "emulated"},
     }
     return "\n".join(line for name, table in tables.items() for line in _table(name, table))

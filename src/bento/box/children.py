@@ -1,0 +1,110 @@
+"""What one function has on other boxes, and what it may still have there. Pure, but for the clock.
+
+A child costs one place and as many more as its own manifest asks for: so a whole tree, however deep,
+never has more instances than its root's manifest names. Nothing in it may be meant to outlive the
+function, and each child has a lease, so that nothing does where word of the end cannot reach it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bento.errors import PolicyError
+from bento.protocol import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bento.protocol.manifest import Manifest
+    from bento.tor.boxes import RelayEntry
+
+_SLACK = 5.0  # seconds that another box may be late in ending what nobody renewed
+
+
+@dataclass(eq=False)
+class Child:
+    """`cost` is in places. `token` may end it; `entry` is its box and `user` the circuit it is reached by."""
+
+    cost: int
+    lease: int
+    ends: float  # seconds since 1970: it is not counted after this
+    entry: RelayEntry
+    user: str
+    token: bytes = field(default=b"", repr=False)
+
+
+class Children:
+    """Of a function that may have `most` and ends at `expires` (seconds since 1970)."""
+
+    def __init__(self, most: int, expires: int, clock: Callable[[], float] = time.time) -> None:
+        self._most = most
+        self._expires = expires
+        self._clock = clock
+        self._wanted: list[Child] = []
+        self._by_name: dict[bytes, Child] = {}
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(tuple(self._by_name.values()))
+
+    @property
+    def left(self) -> int:
+        """Places that are free now."""
+        now = self._clock()
+        self._by_name = {name: one for name, one in self._by_name.items() if one.ends > now}
+        return self._most - sum(one.cost for one in (*self._wanted, *self._by_name.values()))
+
+    def want(self, manifest: Manifest, entry: RelayEntry, user: str) -> Child:
+        """A place for a function with this manifest, until `cancel` or `began`. Raises PolicyError
+        naming everything that goes beyond what is left."""
+        cost, left = 1 + manifest.boxes, self.left
+        seconds = int(self._expires - self._clock())
+        problems = []
+        if cost > left:
+            problems.append(f"{cost} places (its own and its children's): {max(left, 0)} are left")
+        if manifest.lifetime > seconds:
+            problems.append(f"lifetime {manifest.lifetime} s: {max(seconds, 0)} s are left")
+        if not manifest.lease:
+            problems.append(f'no lease: write lease = "{limits.LEASE}s"')
+        if problems:
+            raise PolicyError(
+                "the child asks for more than its parent has: " + "; ".join(problems),
+                "ask for less, or end other children first",
+            )
+        child = Child(cost, manifest.lease, float("inf"), entry, user)
+        self._wanted.append(child)
+        return child
+
+    def cancel(self, child: Child) -> None:
+        """There is no such child after all."""
+        self._wanted.remove(child)
+
+    def began(self, child: Child, name: bytes, token: bytes) -> None:
+        """Its box gave it a place; `name` is what its tokens have in common."""
+        self._wanted.remove(child)
+        child.token = token
+        child.ends = self._end_of(child)
+        self._by_name[name] = child
+
+    def renew(self, name: bytes, token: bytes, entry: RelayEntry, user: str) -> None:
+        """It is about to be renewed. One that is not known was begun before this bentod, and counts.
+        Raises PolicyError when there is no place for it."""
+        child = self._by_name.get(name)
+        if child is None:
+            if self.left < 1:
+                raise PolicyError("the function keeps more children than its manifest names")
+            child = Child(1, limits.LEASE_MOST, 0.0, entry, user, token)
+            self._by_name[name] = child
+        child.ends = self._end_of(child)
+
+    def ended(self, name: bytes) -> None:
+        """Its box says that there is no such instance."""
+        self._by_name.pop(name, None)
+
+    def get(self, name: bytes) -> Child | None:
+        """The child of which `name` is what its tokens have in common."""
+        return self._by_name.get(name)
+
+    def _end_of(self, child: Child) -> float:
+        return min(self._clock() + child.lease, self._expires) + _SLACK
