@@ -7,9 +7,11 @@ import os
 import signal
 
 import pytest
+from tests.e2e.command import bento
+from tests.e2e.web import web_site
 
 from bento.client.network import Network, TorEndpoints
-from bento.errors import BentoError
+from bento.errors import BentoError, BoxError
 from bento.protocol.ticket import Ticket
 
 pytestmark = pytest.mark.network
@@ -81,3 +83,18 @@ async def test_a_child_on_another_box_outlives_a_kill_of_bentod_and_ends_with_it
             pass
     while not (await network.status()).ready:
         await asyncio.sleep(0.05)
+
+
+def test_a_page_is_left_on_another_box_and_fetched_later_from_elsewhere(network, tmp_path):
+    with web_site({"/": b"<title>left</title><p>for later"}) as (site, visits):
+        words = ("--leave-in-dropbox", "--box", "box0", "--dropbox", "box1", "--timing", "none")
+        left = bento("browse", f"{site}/", *words, "--json")
+        assert left.status == 0, left.err
+        assert (left.json["box"], left.json["dropbox"]) == ("box0", "box1")
+        fetched = bento("browse", "--from", left.json["ticket"], "-o", tmp_path, "--json")
+        assert fetched.status == 0, fetched.err
+        assert (fetched.json["title"], fetched.json["box"]) == ("left", "box1")
+        assert b"for later" in (tmp_path / "page.warc").read_bytes()
+        seen = len(visits)
+        again = bento("browse", "--from", left.json["ticket"])
+        assert (again.status, len(visits)) == (BoxError.exit_status, seen)

@@ -8,16 +8,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bento.cli import conclave
+from bento.cli import conclave, left
 from bento.cli.output import emit, say
 from bento.cli.place import place, place_arguments
+from bento.errors import UsageError
 
 if TYPE_CHECKING:
     from bento.functions.browser.pack import Pack
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", metavar="URL")
+    parser.add_argument("url", metavar="URL", nargs="?")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="save the page there")
     parser.add_argument("--open", action="store_true", help="show it in Chromium, network off")
     parser.add_argument(
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds;"
         " fixed: 8, 16, 32)",
     )
+    left.arguments(parser)
     place_arguments(parser)
     conclave.arguments(parser)
 
@@ -41,10 +43,27 @@ def run(args: argparse.Namespace) -> int:
     from bento.functions.browser import client
     from bento.functions.browser.sizes import warm_up
 
+    if args.ticket or args.leave:
+        return left.run(args)
+    if args.url is None:
+        raise UsageError("there is no address to fetch", "write it as https://HOST/PATH")
     words = client.arguments(args.url, args.padding, args.timing)
     began = time.monotonic()
     pack, received, box = asyncio.run(_fetch(args, words))
     seconds = round(time.monotonic() - began, 3)
+    ahead = warm_up(args.padding)
+    came = f"{received} came in {seconds} s, a size of the {args.padding} set"
+    came += f" (and {ahead} before them, as for every page)"
+    facts = {"received": received, "warm_up": ahead, "seconds": seconds, "box": box}
+    show_page(args, pack, came, facts)
+    return 0
+
+
+def show_page(args: argparse.Namespace, pack: Pack, came: str, facts: dict[str, object]) -> None:
+    """Saves, tells of and opens a page; `facts` are about how it came. Raises FunctionError if there
+    is none."""
+    from bento.functions.browser import client
+
     saved = client.save(pack, args.output) if args.output else []
     if args.json:
         emit(
@@ -53,19 +72,13 @@ def run(args: argparse.Namespace) -> int:
             status=pack.status,
             responses=len(pack.exchanges),
             weight=pack.weight,
-            received=received,
-            warm_up=warm_up(args.padding),
-            seconds=seconds,
-            box=box,
+            **facts,
             saved=[str(path) for path in saved],
             cuts=[cut.detail for cut in pack.cuts],
         )
     else:
-        say(f"{pack.title or pack.url}: {len(pack.exchanges)} responses in {seconds} s over {box}")
-        say(
-            f"the page weighs {pack.weight} bytes; {received} came, a size of the {args.padding} set"
-            f" (and {warm_up(args.padding)} before them, as for every page)"
-        )
+        say(f"{pack.title or pack.url}: {len(pack.exchanges)} responses over {facts['box']}")
+        say(f"the page weighs {pack.weight} bytes; {came}")
         for cut in pack.cuts:
             say(f"cut at the limit {cut.limit}: {cut.detail}")
         for path in saved:
@@ -75,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
         from bento.functions.browser.replay import open_window
 
         open_window(pack)
-    return 0
 
 
 async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack, int, str]:

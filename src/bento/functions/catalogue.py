@@ -34,7 +34,7 @@ class Shipped:
 CATALOGUE = (
     Shipped(
         "browser",
-        "bento browse URL",
+        "bento browse URL, bento browse URL --leave-in-dropbox",
         "fetches a page with a real browser and sends it as one file of a public size",
         "the page and its address, and when; not who reads it",
         browser.build_upload,

@@ -19,12 +19,15 @@ from .packing import PackReader
 from .sizes import SIZE_SETS, START_SETS
 
 GUEST_FILES = (
-    "__init__.py", "cdp.py", "chromium.py", "failures.py", "guest.py", "http.py", "limits.py", "pack.py",
-    "packing.py", "record.py", "sizes.py", "stillness.py", "tab.py",
+    "__init__.py", "cdp.py", "chromium.py", "entry.py", "failures.py", "guest.py", "http.py", "leaving.py",
+    "limits.py", "pack.py", "packing.py", "record.py", "sizes.py", "stillness.py", "tab.py",
 )  # fmt: skip
 """What the function consists of; inside the upload they are the package `browser`."""
 
-ENTRY = "from browser.guest import main\n\n__all__ = ['main']\n"
+SHARED = {"sealing.py": "bento.functions.dropbox"}
+"""What another function's package has, and Browser's has a copy of."""
+
+ENTRY = "from browser.entry import main\n\n__all__ = ['main']\n"
 URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 """What may stand in an address as it is (RFC 3986); a % too, for it may be encoded already."""
 
@@ -39,6 +42,10 @@ def build_upload() -> bytes:
     """
     sources = resources.files(__package__)
     files = {f"browser/{name}": (sources / name).read_text("utf-8") for name in GUEST_FILES}
+    files |= {
+        f"browser/{name}": (resources.files(package) / name).read_text("utf-8")
+        for name, package in SHARED.items()
+    }
     files["__main__.py"] = manifest(files["browser/guest.py"]) + ENTRY
     upload = BytesIO()
     with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
