@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,9 +12,12 @@ from tests.neighbourhood import box_of, neighbourhood
 from tests.waiting import until
 
 from bento.errors import BoxError, FunctionError, PolicyError, UsageError
+from bento.functions.browser import leaving
 from bento.functions.browser.client import arguments
 from bento.functions.browser.left import bring, leave
+from bento.functions.browser.packing import PackReader
 from bento.functions.dropbox import transfer
+from bento.functions.dropbox.sealing import Opener
 from bento.functions.dropbox.transfer import Rules
 from bento.protocol.capability import Capability
 
@@ -84,3 +89,34 @@ async def test_where_it_cannot_be_done_nothing_is_left_behind():
         await until(lambda: len(boxes["keeps"].instances) == 0)
         with pytest.raises(UsageError, match="different boxes"):
             await leave(dropbox, dropbox, words, Rules())
+
+
+def test_a_page_that_does_not_fit_is_told_of_instead():
+    stored = []
+    leaving.leave(Stored(stored), "http://a/", [bytes(3 << 20)], "x2", bytes(32), 1, 400 << 10)
+    opener = Opener(bytes(32))
+    answer = b"".join(opener.feed(b"".join(stored)))
+    assert opener.content.name == "page.x2"
+    reader = PackReader("x2")
+    reader.feed(answer)
+    assert reader.finish().failure.kind == "size"
+
+
+class Stored:
+    """A dropbox that keeps what it is sent in a list."""
+
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def invoke(self, do, size, gets):
+        assert (do, gets) == ("put", 1)
+        return contextlib.nullcontext(self)
+
+    def send(self, data):
+        self.pieces.append(data)
+
+    def close_input(self):
+        pass
+
+    def read(self, most):
+        return bytes(8) + hashlib.sha256(b"".join(self.pieces)).digest()
