@@ -34,6 +34,11 @@ def test_the_smallest_file_is_enough_and_gives_functions_no_network(tmp_path):
         (GOOD + "[nothing]\n", "nothing"),
         (GOOD + "[capacity]\nmemory = 'lots'\n", "size"),
         (GOOD + "[capacity]\ninstances = 'five'\n", "instances"),
+        (GOOD + "[capacity]\nboxes = 65\n", "boxes"),
+        (
+            GOOD + "[capacity]\nboxes = 1\nimages = ['python']\n[sandbox]\nruntime = 'runsc'\n",
+            "no way to",
+        ),
         (GOOD + "[egress]\nvia = 'carrier pigeon'\n", "via"),
         (GOOD + "[sandbox]\nruntime = 'podman'\n", "podman"),
         (GOOD + "[sandbox]\nruntime = 'crun'\n", "no image browser"),

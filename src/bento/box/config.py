@@ -184,6 +184,10 @@ def _check(config: Config) -> None:
     if named == (False, True) or (config.tor.allow and named == (True, False)):
         raise ValueError("name both tor.functions_control and tor.functions_socks, or neither")
     runtime = runtime_named(config.sandbox.runtime)
+    if runtime.carried and config.capacity.boxes:
+        raise ValueError(
+            f"with {runtime.name} functions have no way to other boxes: capacity.boxes is 0"
+        )
     if missing := [name for name in config.images if name not in runtime.images]:
         raise ValueError(f"the runtime {runtime.name} has no image {', '.join(missing)}")
     if config.entrance.circuit is None and config.entrance.onion is None:
