@@ -87,9 +87,10 @@ def test_a_zip_without_a_main_is_told():
 
 def test_every_mistake_is_named_at_once():
     text = 'memory = "lots"\ncpu = true\npids = 0\negress = "*:80"\nlifetime = "1 week"\nfoo = 1\nimage = "X"\nspool = "64 KiB"'
+    text += "\nboxes = 65\nlease = '11m'"
     with pytest.raises(UsageError) as caught:
         Manifest.parse(text)
-    for word in ("memory", "cpu", "pids", "egress", "lifetime", "foo", "image"):
+    for word in ("memory", "cpu", "pids", "egress", "lifetime", "foo", "image", "boxes", "lease"):
         assert word in caught.value.detail
 
 
