@@ -352,10 +352,9 @@ def main(api):
     async for piece in session:
         assert piece == b"tried"
         break
-    children = next(iter(boxes["here"].instances)).ways.boxes.children
-    await until(lambda: not children._wanted)
-    await until(lambda: len(boxes["there"].instances) == 2 - children.left)
-    assert len(boxes["there"].instances) <= 2
+    way = next(iter(boxes["here"].instances)).ways.boxes
+    await until(lambda: not way._tasks)
+    assert len(boxes["there"].instances) <= 2 - way.children.left
     await instance.shutdown()
 
 
