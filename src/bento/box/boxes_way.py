@@ -36,6 +36,7 @@ from bento.protocol.door import (
     Welcome,
     refusal,
 )
+from bento.protocol.limits import TREE
 from bento.protocol.manifest import Manifest
 from bento.protocol.wire import encode
 from bento.sandbox.handshake import listeners
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _READ = 1 << 16
 _MOST_CONNECTIONS = 128  # to all other boxes together
+_CIRCUITS_PER_SECOND, _CIRCUITS_BURST = 0.5, 2 * TREE
 _MOST_CIRCUITS = 256  # remembered; tor closes those that nobody uses
 _PER_SECOND, _BURST = 20, 128
 _SECONDS = 120  # for a request, the way to the other box, and its answer
@@ -81,6 +83,7 @@ class BoxesWay:
         self._entrance: Entrance | None = None
         self._circuits: dict[bytes, str] = {}  # by the name of a token
         self._arrivals = TokenBucket(_PER_SECOND, _BURST)
+        self._new_circuits = TokenBucket(_CIRCUITS_PER_SECOND, _CIRCUITS_BURST)
         self._tasks: set[asyncio.Task[None]] = set()
         self._relays: set[Relay] = set()
 
@@ -166,7 +169,7 @@ class BoxesWay:
         """The other box's end once it has answered; None when nothing follows its answer."""
         request, head, behind = await _request(guest, sent)
         token = _token(request)
-        user = self._circuit_of(token)
+        user = await self._circuit_of(token)
         child = self._judge(request, token, entry, user)
         if child is None:  # or what is behind waits until the child is known here
             head, behind = head + behind, b""
@@ -195,14 +198,17 @@ class BoxesWay:
         self._egress.passed(len(data), outwards)
         await _send(to, data)
 
-    def _circuit_of(self, token: bytes | None) -> str:
-        """What is asked of one instance goes one way; what may be another one's, another."""
-        if token is None or token not in self._circuits:
-            user = _USER % secrets.token_hex(8)
-            if token is not None:
-                self._remember(token, user)
-            return user
-        return self._circuits[token]
+    async def _circuit_of(self, token: bytes | None) -> str:
+        """What is asked of one instance goes one way; what may be another one's, another. A new way
+        costs the network something: who asks for many in a row waits."""
+        if token is not None and token in self._circuits:
+            return self._circuits[token]
+        self._new_circuits.spend(1)
+        await asyncio.sleep(self._new_circuits.seconds_until(1))
+        user = _USER % secrets.token_hex(8)
+        if token is not None:
+            self._remember(token, user)
+        return user
 
     def _remember(self, token: bytes, user: str) -> None:
         if len(self._circuits) >= _MOST_CIRCUITS:
