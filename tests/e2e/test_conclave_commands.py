@@ -1,14 +1,8 @@
-"""Conclaves as a user types them, over a real Tor network; and what attestation costs at the wire."""
-
-import asyncio
+"""Conclaves as a user types them, over a real Tor network."""
 
 import pytest
 from tests.e2e.command import bento
-from tests.e2e.lockstep import Lockstep
-from tests.e2e.test_p3_round_trips import HELLO, first_byte, user_behind
 from tests.e2e.web import web_site
-
-from bento import face
 
 pytestmark = pytest.mark.network
 
@@ -101,27 +95,3 @@ def test_a_trust_policy_decides(network, story, tmp_path):
     refused = bento("run", "--trust", policy, story, "a ")
     assert refused.status == 15
     assert "[runtimes]" in refused.err
-
-
-async def test_attestation_costs_one_round_trip_more_and_two_where_the_function_exists(
-    network, tmp_path
-):
-    """P3's count: 2 and 1 without a conclave, the opening of the stream included."""
-    lockstep = Lockstep()
-    trust = face.trust(allow_emulated=True)
-    async with user_behind(lockstep, network, tmp_path) as user, await user.box("box0") as box:
-        await asyncio.sleep(1)  # cells of the bootstrap pass before the count begins
-        lockstep.arm()
-        instance, session = await box.run(HELLO, trust=trust)
-        await first_byte(session)
-        new = lockstep.flights
-        lockstep.disarm()
-        await session.read()
-        lockstep.arm()
-        session = await instance.invoke()
-        await first_byte(session)
-        old = lockstep.flights
-        lockstep.disarm()
-        await session.read()
-        await instance.shutdown()
-    assert (new, old) == (3, 3)

@@ -14,18 +14,20 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address, ip_address
 
-from tests.tor.small_network import SmallNetwork, small_network
+from tests.small_network import SmallNetwork, small_network
 
 from bento.tor.control_codec import Event
 from bento.tor.controller import Controller
 
 AT_ONCE = 40
+_POLICY = [("ExitRelay", "1"), ("ExitPolicy", "reject *:*")]  # until the first job
 TRIES = 20
 # How a stream ends, in tor's words, and whether the exit's policy had allowed it. Any other end
 # says nothing about the policy, and the case is asked again.
@@ -54,6 +56,7 @@ class Asker:
         self._client = client
         self._exit = exit_relay
         self._circuit = ""
+        self._taken = 0  # sets of options
         self._waiting: dict[str, asyncio.Future[bool | None]] = {}  # by SOURCE_ADDR, then stream
         self._built: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._building = asyncio.Lock()
@@ -75,10 +78,16 @@ class Asker:
 
     async def set_options(self, options: dict[str, str | list[str]]) -> str:
         """The relay's policy after it has taken these options."""
-        # A first policy of its own makes the change visible even if two sets agree.
-        marker = {"ExitPolicy": ["accept 192.0.2.99:9", "reject *:*"]}
-        await self._take(marker, lambda text: "192.0.2.99:9" in text)
-        return await self._take(options, lambda text: "192.0.2.99:9" not in text)
+        # Two rules that no other policy has make the change visible. Tor leaves out rules that change
+        # nothing; of these it has to tell one at least.
+        self._taken += 1
+        marks = [f"accept 192.0.2.99:{self._taken}", f"reject 192.0.2.98/31:{self._taken}"]
+        rules = options["ExitPolicy"]
+        marked = [*marks, *([rules] if isinstance(rules, str) else rules)]
+        return await self._take(
+            {**options, "ExitPolicy": marked},
+            lambda text: re.search(rf" 192\.0\.2\.9[89]\S*:{self._taken}\b", text) is not None,
+        )
 
     async def verdict(self, address: str, port: int) -> bool:
         async with self._busy:
@@ -166,7 +175,7 @@ class Asker:
 async def serve(network: SmallNetwork) -> None:
     async with (
         await Controller.connect(network.client_control) as client,
-        await Controller.connect(network.relay_control) as exit_relay,
+        await Controller.connect(network.exit_control) as exit_relay,
     ):
         await client.authenticate()
         await exit_relay.authenticate()
@@ -181,7 +190,7 @@ async def serve(network: SmallNetwork) -> None:
 
 def main() -> None:
     enter_namespace()
-    with small_network() as network:
+    with small_network(91, _POLICY) as network:
         asyncio.run(serve(network))
 
 

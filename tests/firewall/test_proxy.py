@@ -12,7 +12,7 @@ from tests.firewall.kit import KEY, RELAYS, SETTINGS, STRANGER, settings
 from tests.waiting import until
 
 from bento.errors import TorError
-from bento.firewall import Firewall, Report, limits
+from bento.firewall import Firewall, Report, limits, proxy
 from bento.firewall.link import open_link
 
 PATH = ",".join(RELAYS[:3])
@@ -120,6 +120,7 @@ async def test_closing_the_firewall_ends_every_function(path):
 
 async def test_a_tor_that_never_confirms_does_not_keep_a_dead_function(path, monkeypatch):
     monkeypatch.setattr(limits, "CLEANUP_SECONDS", 0.05)
+    monkeypatch.setattr(proxy, "_PARTING_SECONDS", 0.05)
 
     def silent(line: str) -> bytes | None:
         return None if line.startswith("CLOSECIRCUIT") else builds_circuits(line)

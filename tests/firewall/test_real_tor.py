@@ -7,37 +7,39 @@ from collections.abc import Iterator
 
 import pytest
 from tests.firewall.host import Program, echo, host, open_socks
-from tests.firewall.private_network import (
-    REFUSED_PORT,
-    WEB,
-    PrivateNetwork,
-    private_network,
-)
+from tests.small_network import SmallNetwork, small_network, subnet
 
 from bento.firewall import Grants, tor_username
 from bento.tor.controller import Controller
 
 pytestmark = pytest.mark.network
 
+NET = 94
+WEB = f"{subnet(NET)}.200"
+REFUSED_PORT = 81  # of WEB: the exit refuses what its policy summary seems to allow
+EXIT = (("ExitRelay", "1"), ("ExitPolicy", f"reject {WEB}:{REFUSED_PORT}, accept *:*"))
+# A loaded machine must not make a circuit fail: tor would learn a time-out of a second.
+PATIENT = (("LearnCircuitBuildTimeout", "0"), ("CircuitBuildTimeout", "120"))
+
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[PrivateNetwork]:
-    with private_network() as running:
+def network() -> Iterator[SmallNetwork]:
+    with small_network(NET, EXIT, PATIENT) as running:
         yield running
 
 
-def path_of(network: PrivateNetwork, *names: str) -> list[str]:
+def path_of(network: SmallNetwork, *names: str) -> list[str]:
     return [network.fingerprints[name] for name in names]
 
 
-async def tor_sees(network: PrivateNetwork, key: str) -> str:
+async def tor_sees(network: SmallNetwork, key: str) -> str:
     """What tor itself says, asked past the firewall."""
-    async with await Controller.connect(network.control) as tor:
+    async with await Controller.connect(network.client_control) as tor:
         await tor.authenticate()
         return (await tor.get_info(key))[key]
 
 
-async def circuit_numbers(network: PrivateNetwork) -> set[str]:
+async def circuit_numbers(network: SmallNetwork) -> set[str]:
     status = await tor_sees(network, "circuit-status")
     return {line.split()[0] for line in status.splitlines()}
 
@@ -49,10 +51,10 @@ async def until(condition) -> None:
 
 
 async def test_an_unmodified_stem_program_runs_through_the_firewall(network):
-    async with host(network.control) as box, echo(host=WEB, port=0) as web_port:
+    async with host(network.client_control) as box, echo(host=WEB, port=0) as web_port:
         control, settings = box.function()
         async with echo(path=settings.onion_socket):
-            proxy_host, proxy_port = network.socks.split(":")
+            proxy_host, proxy_port = network.client_socks.split(":")
             program = await Program.start(
                 "circuits_and_service.py",
                 control=control,
@@ -85,7 +87,7 @@ async def test_an_unmodified_stem_program_runs_through_the_firewall(network):
 
 
 async def test_two_functions_see_nothing_of_each_other(network):
-    async with host(network.control) as box:
+    async with host(network.client_control) as box:
         first_socket, _ = box.function()
         second_socket, _ = box.function()
         path = path_of(network, "relay1", "relay2", "exit")
@@ -118,7 +120,7 @@ async def test_two_functions_see_nothing_of_each_other(network):
 
 
 async def test_a_dead_functions_circuits_and_services_are_gone_from_tor(network):
-    async with host(network.control) as box:
+    async with host(network.client_control) as box:
         control, _ = box.function()
         path = path_of(network, "relay0", "relay2", "exit")
         program = await Program.start("keep_alive.py", control=control, path=path, service=True)
@@ -137,7 +139,7 @@ async def test_a_dead_functions_circuits_and_services_are_gone_from_tor(network)
 
 
 async def test_a_cancelled_function_leaves_nothing_in_tor(network):
-    async with host(network.control) as box:
+    async with host(network.client_control) as box:
         control, _ = box.function()
         path = path_of(network, "relay2", "relay1", "exit")
         program = await Program.start("keep_alive.py", control=control, path=path, service=False)
@@ -147,7 +149,7 @@ async def test_a_cancelled_function_leaves_nothing_in_tor(network):
 
 
 async def test_a_function_fetches_and_publishes_the_descriptor_of_an_address_it_proved(network):
-    async with host(network.control) as box:
+    async with host(network.client_control) as box:
         control, _ = box.function()
         reader, writer = await asyncio.open_unix_connection(control)
 
@@ -180,7 +182,7 @@ async def test_a_function_fetches_and_publishes_the_descriptor_of_an_address_it_
 
 
 async def test_tor_never_puts_anothers_stream_on_a_functions_circuit(network):
-    async with host(network.control) as box, echo(host=WEB, port=0) as web_port:
+    async with host(network.client_control) as box, echo(host=WEB, port=0) as web_port:
         control, settings = box.function(Grants.parse(["circuits=16", "streams", "events"]))
         path = path_of(network, "relay0", "relay1", "exit")
         program = await Program.start("keep_alive.py", control=control, path=path, service=False)
@@ -189,7 +191,7 @@ async def test_tor_never_puts_anothers_stream_on_a_functions_circuit(network):
         [line] = [line for line in status.splitlines() if line.startswith(made["circuit"] + " ")]
         assert "PURPOSE=CONTROLLER" in line
         # Nobody holds this stream: the keeper gives it to tor, which uses a circuit of its own.
-        reader, writer = await open_socks(network.socks, WEB, web_port, "somebody")
+        reader, writer = await open_socks(network.client_socks, WEB, web_port, "somebody")
         writer.write(b"hello\n")
         assert await reader.readline() == b"echo hello\n"
         [stream] = (await tor_sees(network, "stream-status")).splitlines()
@@ -203,27 +205,27 @@ async def test_tor_never_puts_anothers_stream_on_a_functions_circuit(network):
 
 async def test_streams_flow_as_before_once_the_firewall_is_gone(network):
     async with echo(host=WEB, port=0) as web_port:
-        reader, writer = await open_socks(network.socks, WEB, web_port, "anybody")
+        reader, writer = await open_socks(network.client_socks, WEB, web_port, "anybody")
         writer.write(b"hello\n")
         assert await reader.readline() == b"echo hello\n"
         writer.close()
 
 
 async def test_a_stream_that_every_exit_refuses_ends_instead_of_waiting_for_ever(network):
-    async with host(network.control):
+    async with host(network.client_control):
         with pytest.raises(ConnectionError):
-            await open_socks(network.socks, WEB, REFUSED_PORT, "anybody")
+            await open_socks(network.client_socks, WEB, REFUSED_PORT, "anybody")
 
 
 async def test_a_function_sees_the_names_it_gave_its_own_streams_and_no_others(network):
-    async with host(network.control) as box, echo(host=WEB, port=0) as web_port:
+    async with host(network.client_control) as box, echo(host=WEB, port=0) as web_port:
         control, settings = box.function()
         path = path_of(network, "relay0", "relay1", "exit")
         program = await Program.start("keep_alive.py", control=control, path=path, service=False)
         await program.result()
         key = settings.isolation_key
-        _, own = await open_socks(network.socks, WEB, web_port, tor_username(key, "alice"))
-        _, other = await open_socks(network.socks, WEB, web_port, "alice")
+        _, own = await open_socks(network.client_socks, WEB, web_port, tor_username(key, "alice"))
+        _, other = await open_socks(network.client_socks, WEB, web_port, "alice")
         view = await program.ask("look")
         assert len(view["streams"]) == 1
         assert any('SOCKS_USERNAME="alice"' in event for event in view["events"])
@@ -235,7 +237,7 @@ async def test_a_function_sees_the_names_it_gave_its_own_streams_and_no_others(n
 
 async def test_tor_accepts_no_host_name_that_could_pass_for_a_field_of_an_event(network):
     """The event reader takes KEY=value anywhere; tor lets no such name into a STREAM event."""
-    async with host(network.control):
+    async with host(network.client_control):
         for name in ("SOCKS_USERNAME=x", 'a"b', "a b"):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await open_socks(network.socks, name, 80, "anybody")
+                await open_socks(network.client_socks, name, 80, "anybody")
