@@ -3,7 +3,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := packaging/debian-packages.txt
 
-.PHONY: setup demo check test campaign vm bench experiment-scale lock clean
+.PHONY: setup demo check test unit campaign vm bench experiment-scale lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -26,6 +26,10 @@ check: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The tests that start no process: less than a minute.
+unit: setup
+	$(BIN)/python -m pytest -m "unit and not campaign"
 
 # The full counts of every promise; ONLY=R7 runs one.
 campaign: setup

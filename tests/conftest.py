@@ -23,6 +23,7 @@ from tests.blindness import (
 from tests.canaries import Canaries
 from tests.conclave_views import standing
 from tests.local_box import LocalBox
+from tests.units import is_unit, no_process
 
 from bento.client.instance import Instance
 from bento.testnet import Testnet
@@ -30,6 +31,24 @@ from bento.testnet import Testnet
 # A busy machine makes any single example slow: time is no promise of these tests.
 settings.register_profile("bento", deadline=None)
 settings.load_profile("bento")
+
+
+_TESTS = Path(__file__).parent
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    test = getattr(item, "originalname", item.name)
+    if item.path.is_relative_to(_TESTS) and is_unit(item.path.relative_to(_TESTS), test):
+        item.add_marker(pytest.mark.unit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with ExitStack() as stack:
+        if item.get_closest_marker("unit"):
+            for patch in no_process():
+                stack.enter_context(patch)
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
