@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from bento.box.config import Config, load
 from bento.box.relay_lines import Expected, compare
-from bento.conclave.attesters.survey import survey
 from bento.errors import BentoError, HostError, TorError
 from bento.guest import blob
 from bento.sandbox import check as check_layers
@@ -198,6 +197,8 @@ async def _is_relay(tor: Controller) -> bool:
 
 def _attesters(chosen: str) -> Iterable[Finding]:
     """Nothing here has run on the hardware it is for, except the emulator, which needs none."""
+    from bento.conclave.attesters.survey import survey
+
     for finding in survey():
         if chosen in _ATTESTERS[finding.source]:
             yield _found("conclaves", finding.source, finding.present, finding.remark)

@@ -13,8 +13,9 @@ import contextlib
 import resource
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bento.box import sweep
 from bento.box.beside import Beside
 from bento.box.conclaves import Conclaves
 from bento.box.door import Door
@@ -31,7 +32,6 @@ from bento.box.offer import make_offer
 from bento.box.operator_door import OperatorDoor
 from bento.box.orders import Orders
 from bento.box.sandboxes import Sandboxes
-from bento.box.sweep import sweep
 from bento.box.tokens import Tokens
 from bento.box.turnstile import Turnstile
 from bento.box.uplink import Uplink
@@ -39,6 +39,8 @@ from bento.box.visits import Visits
 from bento.safelog import Event, log
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from bento.box.config import Config
 
 _DESCRIPTORS = 1 << 16  # 20 instances with all their connections need 5,200
@@ -67,10 +69,9 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     journal = Journal.open(config.state / "journal.db")
     stack.push_async_callback(journal.close)
     left = await journal.entries()
-    await sweep(config.run, left)
+    groups = sweep.sweep(config.run, left)
     functions_tor = FunctionsTor(config)
     stack.push_async_callback(functions_tor.close)
-    await functions_tor.start()
     neighbours = Neighbours(config.tor.relay_control, functions_tor)
     guard = Guard(config, functions_tor, neighbours)
     stack.callback(guard.close)
@@ -86,7 +87,12 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
         *(tokens, uplink),
     )
     stack.push_async_callback(instances.close)
-    await asyncio.gather(instances.take_over(left), sandboxes.start())
+
+    async def go_on() -> None:
+        await functions_tor.start()
+        await instances.take_over(left)
+
+    await _together(sweep.end(groups), go_on(), sandboxes.start())
     offer = make_offer(config, identity, sandboxes.enforcement, conclaves.kinds)
     turnstile = Turnstile.of(config, identity, instances.taken, instances.promised)
     stack.callback(turnstile.close)
@@ -118,6 +124,18 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
         circuit = config.entrance.circuit
         stack.callback(Entrance.tcp(circuit.address, circuit.port, door.enter).close)
     return instances
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """All of them at once: a start waits for the longest. The first that fails ends the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _allow_many_descriptors() -> None:

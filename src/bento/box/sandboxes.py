@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bento.box import attester
 from bento.box.checkup import require
 from bento.box.parts import parts_of
 from bento.errors import BoxError
@@ -28,6 +27,8 @@ _WAITING = "python-conclave"  # the only conclaves that are started ahead of tim
 def _pool(name: str, config: Config) -> Pool:
     runtime = runtime_named(config.sandbox.runtime)
     if is_conclave(name):
+        from bento.box import attester  # no start without conclaves waits for it
+
         image = attester.image(name, config)
         size = config.conclave.pool if name == _WAITING else 0
         return Pool(

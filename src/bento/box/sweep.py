@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from bento.box.journal import Entry
 
 
-async def sweep(run: Path, known: Iterable[Entry]) -> None:
-    """Ends and removes what is in or of the folder `run` and belongs to none of `known`."""
+def sweep(run: Path, known: Iterable[Entry]) -> frozenset[str]:
+    """Removes the files in the folder `run` that belong to none of `known`, and finds the control groups
+    of which that is true: to be taken away by `end`."""
     records = [entry.record for entry in known]
     groups = cgroup.left_of(run) - {record.group for record in records}
-    await asyncio.gather(*(cgroup.Group(name).kill_and_remove() for name in groups))
     sockets = {f"{record.instance_id}.sock" for record in records}
     for path in run.glob("*.sock"):
         if path.name not in sockets:
             path.unlink()
     (run / "ready").unlink(missing_ok=True)
+    return frozenset(groups)
+
+
+async def end(groups: frozenset[str]) -> None:
+    """Kills what is in the control groups and removes them."""
+    await asyncio.gather(*(cgroup.Group(name).kill_and_remove() for name in groups))
     if groups:
         log(Event.LEFTOVERS_ENDED, count=len(groups))

@@ -37,6 +37,7 @@ _MODULES = (
     "protocol.door",
     "protocol.broker",
     "guest.sync",
+    "guest.spools",
     "guest.session",
     "guest.api",
     "guest.aio",
