@@ -20,6 +20,7 @@ from bento.guest.api import Api, Limits
 from bento.guest.connection import Connection, ControlConnection, SessionConnection
 from bento.guest.function import Function, describe
 from bento.guest.session import Session
+from bento.guest.spools import Spools, most_sessions
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
 from bento.protocol.session import ANYWHERE, session_tag
@@ -53,6 +54,7 @@ class Runtime:
         self._failure: FunctionError | None = None
         self._failure_text = ""
         self._sessions: dict[bytes, Session] = {}
+        self._spools = Spools(0)
         self._spent: set[bytes] = set()  # tags of counted sessions that were fetched to their end
         self._threads: dict[int, Session] = {}
         self._ending = False
@@ -212,6 +214,7 @@ class Runtime:
         if self.started is None:
             self.started = terms
             self._started_at = monotonic()
+            self._spools = Spools.of(terms.memory, terms.spool)
             salt = 0
             if self.enclosure is not None:
                 salt = limits.SALT
@@ -273,13 +276,19 @@ class Runtime:
             )
         if self._ending:
             raise BoxError("the instance is ending", "install the function again")
-        if len(self._sessions) >= limits.SESSIONS:
+        most = most_sessions(self.started.memory)
+        if len(self._sessions) >= most:
             raise BoxError(
-                f"the instance has {limits.SESSIONS} sessions already",
+                f"the instance has {most} sessions already",
                 "fetch and end some, or invoke later",
             )
         session = Session(
-            name, self.started.spool, lambda: self._wake_session(session), self.end, counted
+            name,
+            self.started.spool,
+            self._spools,
+            lambda: self._wake_session(session),
+            self.end,
+            counted,
         )
         self._sessions[name] = session
         return session, True
@@ -304,6 +313,7 @@ class Runtime:
     def forget(self, session: Session) -> None:
         """The client has everything of it."""
         self._sessions.pop(session.name, None)
+        session.forgotten()
         if session.counted:
             self._spent.add(session_tag(session.name))
 

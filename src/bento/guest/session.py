@@ -10,6 +10,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from bento.errors import RemoteProtocolError
+from bento.guest.spools import Share, Spools
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import limits
 from bento.protocol.session import ANYWHERE, Ack, Attached, Data, End, Eof
@@ -37,6 +38,7 @@ class Session:
         self,
         name: bytes,
         spool: int,
+        spools: Spools,
         wake: Callable[[], None],
         end: Callable[[], None],
         counted: bool = False,
@@ -53,24 +55,35 @@ class Session:
         self._consumed = 0
         self._readable = Signal()
         self._writable = Signal()
+        self._share = Share(spools, self._writable)
         self._end: End | None = None
         self._end_sent = False
 
     # -- the function's threads ------------------------------------------------------------------
 
     def write(self, data: bytes, timeout: float | None = None) -> None:
-        """Appends to the answer; waits while the spool is full and nobody fetches it. TimeoutError when
-        nobody did for `timeout` seconds."""
+        """Appends to the answer; waits while the spool is full, or all spools together are, and nobody
+        fetches it. TimeoutError when nobody did for `timeout` seconds."""
         view = memoryview(data).cast("B")
         at = 0
         while at < len(view):
-            if not wait_until(self._writable, lambda: self._outgoing.space > 0, timeout):
+            if not wait_until(self._writable, self._has_room, timeout):
                 raise TimeoutError("the answer is not fetched")
             with self._lock:
-                piece = bytes(view[at : at + min(limits.CHUNK, self._outgoing.space)])
+                piece = bytes(view[at : at + self._room(limits.CHUNK)])
                 self._outgoing.write(piece)
+                self._share.keeps(self._outgoing.kept)
             at += len(piece)
             self._wake()
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            return self._room(1) > 0
+
+    def _room(self, wanted: int) -> int:
+        """How many of so many bytes the answer may grow by now. Under the lock."""
+        outgoing = self._outgoing
+        return self._share.room(outgoing.kept, min(wanted, outgoing.space))
 
     def read(self, size: int | None, timeout: float | None) -> bytes:
         """The next input bytes, at most `size`; b"" at the end of the input. TimeoutError otherwise."""
@@ -123,6 +136,7 @@ class Session:
             if received == ANYWHERE:
                 received = self._outgoing.acknowledged
             self._outgoing.resume(received)
+            self._share.keeps(self._outgoing.kept)
             self._incoming.resume(self._consumed)
             self._input.clear()
             self._end_sent = False
@@ -134,11 +148,17 @@ class Session:
         if self.client is client:
             self.client = None
 
+    def forgotten(self) -> None:
+        """The client has all of it, and nothing is kept."""
+        with self._lock:
+            self._share.keeps(0)
+
     def receive(self, message: Data | Ack | Eof) -> None:
         """What the client sent. Raises RemoteProtocolError when it breaks the rules."""
         with self._lock:
             if isinstance(message, Ack):
                 self._outgoing.acknowledge(message.offset)
+                self._share.keeps(self._outgoing.kept)
             elif isinstance(message, Eof):
                 self._incoming.finish(message.offset)
             else:

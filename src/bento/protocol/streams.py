@@ -34,9 +34,14 @@ class Outgoing:
         return stream
 
     @property
+    def kept(self) -> int:
+        """Bytes that are not acknowledged."""
+        return self.end - self.acknowledged
+
+    @property
     def space(self) -> int:
         """Bytes that may be written now."""
-        return max(0, self.window - (self.end - self.acknowledged))
+        return max(0, self.window - self.kept)
 
     @property
     def idle(self) -> bool:
