@@ -66,14 +66,16 @@ async def connect(
     entrance: str | None = None,
     patience: float = PATIENCE,
     lifetime: int | None = None,
+    brief: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Box]:
     """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random.
 
     `patience`: seconds of work and waiting that a place on a loaded box may cost; `lifetime`: seconds
-    to ask for in place of the manifests' own."""
+    to ask for in place of the manifests' own; `brief`: see client.brief."""
     async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
-        box.patience, box.lifetime, box.on_wait = patience, lifetime, progress
+        box.patience, box.lifetime, box.brief = patience, lifetime, brief
+        box.on_wait = progress
         box.wallet = Wallet.existing()
         try:
             yield box
@@ -95,7 +97,7 @@ def run(
     With `trust`, in a conclave."""
 
     async def once() -> bytes:
-        async with connect(box) as found:
+        async with connect(box, brief=True) as found:
             instance, session = await found.run(upload, *args, on_log=on_log, trust=trust, **kwargs)
             try:
                 await session.close_input()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
+from typing import TYPE_CHECKING
 
 from bento.cli import conclave
 from bento.cli.calls import converse, parse_words, read_upload, show_log
 from bento.cli.output import say, summary
 from bento.cli.place import place, place_arguments
-from bento.errors import UsageError
+from bento.errors import BoxError, UsageError
+
+if TYPE_CHECKING:
+    from bento.client.instance import Instance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +48,7 @@ async def _run(
     from bento.face import connect
 
     began = time.monotonic()
-    async with connect(**place(args)) as box:
+    async with connect(**place(args), brief=True) as box:
         instance, session = await box.run(
             upload,
             *positional,
@@ -54,8 +59,23 @@ async def _run(
         )
         try:
             size = await converse(session)
+        except BoxError as error:
+            if _is_over(instance):
+                raise _over() from error
+            raise
         finally:
-            await instance.shutdown()
+            with contextlib.suppress(*([BoxError] if _is_over(instance) else [])):
+                await instance.shutdown()
     if args.json:
         seconds = round(time.monotonic() - began, 3)
         summary(box=box.name.nickname, bytes=size, seconds=seconds)
+
+
+def _is_over(instance: Instance) -> bool:
+    return time.time() >= instance.expires
+
+
+def _over() -> BoxError:
+    return BoxError(
+        "the function's time was over", "give it more: --lifetime 1h, or a line of its manifest"
+    )

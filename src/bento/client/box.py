@@ -11,14 +11,16 @@ import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bento.client.application import Application
+from bento.client.brief import attempts
 from bento.client.delivery import Delivery
 from bento.client.door import Greeting, Pipe, knock
 from bento.client.holders import prove
 from bento.client.instance import NOBODY, Instance
-from bento.client.patience import PATIENCE, Patience
+from bento.client.patience import HOPE, PATIENCE, Patience
 from bento.client.persistence import LOST, PERSISTENCE, Broken, Tries, persist
 from bento.client.routes import Routes
 from bento.client.session import Comeback, Session, proof
@@ -85,7 +87,8 @@ class Box:
     `patience` is what a new instance may cost when the box is loaded: seconds of computing and waiting.
     `persistence` is for how long a way that broke is tried again: seconds without any progress.
     `on_wait` hears what is waited for. `wallet` has passes to show instead.
-    `lifetime` (seconds) is asked for in place of the manifests' own.
+    `lifetime` (seconds) is asked for in place of the manifests' own. With `brief`, `run` asks for
+    minutes only, fewer where they are dear, unless the manifest says how many it needs.
 
     Each function has its own route: the first one used takes `route`, the others get theirs from `another`
     as they come. Without `another` all share the one: for whom that is all the same."""
@@ -104,6 +107,7 @@ class Box:
         self.on_wait: Log | None = None
         self.wallet: Wallet | None = None
         self.lifetime: int | None = None
+        self.brief = False
 
     async def __aenter__(self) -> Box:
         return self
@@ -162,7 +166,7 @@ class Box:
         With `trust` in a conclave, see `install`; that takes one more."""
         arguments = encode_values([list(args), kwargs])
         tries = self._tries()
-        instance, pipe, parcel = await persist(tries, lambda: self._create(upload, trust))
+        instance, pipe, parcel = await self._place(tries, upload, trust)
         name = instance.session_name()
         invoke = encode(Invoke(name.session, arguments, text, instance.owner))
         comeback = Comeback(
@@ -299,8 +303,28 @@ class Box:
     def _tries(self) -> Tries:
         return Tries(self.persistence, self.on_wait)
 
+    async def _place(
+        self, tries: Tries, upload: bytes, trust: Trust | None
+    ) -> tuple[Instance, Pipe, Upload]:
+        """What `_create` gives, for a function that is to run once."""
+        manifest = manifest_text(upload)
+        if not self.brief or self.lifetime is not None:
+            return await persist(tries, lambda: self._create(upload, trust, manifest))
+        *easy, (manifest, _) = attempts(manifest)
+        for shorter, hope in easy:
+            try:
+                return await persist(tries, partial(self._create, upload, trust, shorter, hope))
+            except BusyError as busy:
+                if busy.wait:
+                    raise
+        return await persist(tries, lambda: self._create(upload, trust, manifest))
+
     async def _create(
-        self, upload: bytes, trust: Trust | None, manifest: str | None = None
+        self,
+        upload: bytes,
+        trust: Trust | None,
+        manifest: str | None = None,
+        hope: float = HOPE,
     ) -> tuple[Instance, Pipe, Upload]:
         """(a new instance, a stream to its guest, what is to be uploaded through it)."""
         if manifest is None:
@@ -316,7 +340,7 @@ class Box:
         enclosed = self._enclosed(trust, request) if closed else None
         attestation = enclosed.attest() if enclosed else None
         hello = attestation.hello if attestation else b""
-        instance, pipe = await self._request_instance(request, hello)
+        instance, pipe = await self._request_instance(request, hello, hope)
         if enclosed:
             instance.enclosed = enclosed
             instance.ticket = replace(instance.ticket, pin=enclosed.terms)
@@ -328,9 +352,11 @@ class Box:
                 raise
         return instance, pipe, Upload(upload, instance.owner)
 
-    async def _request_instance(self, request: Create, early: bytes) -> tuple[Instance, Pipe]:
+    async def _request_instance(
+        self, request: Create, early: bytes, hope: float = HOPE
+    ) -> tuple[Instance, Pipe]:
         route = await self._routes.new()
-        patience = Patience(self.patience, self.on_wait)
+        patience = Patience(self.patience, self.on_wait, hope)
         application = Application(self.name, request, patience, self.wallet)
         answer, pipe = await application.enter(route, early)
         if not isinstance(answer, Created):

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # seconds
 _PIECE = 4096  # hashes between two looks at the clock, 2 ms
-_HOPE = 3  # times the time that is left: a search expected to take longer is not begun
+HOPE = 3.0
+"""Times the time that is left: a search expected to take longer is not begun."""
 
 
 class Patience:
-    """One user's limit for one request. `say` hears what is being waited for."""
+    """One user's limit for one request. `say` hears what is being waited for. `hope`: see HOPE."""
 
-    def __init__(self, seconds: float, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, seconds: float, say: Callable[[str], None] | None = None, hope: float = HOPE
+    ) -> None:
+        self._hope = hope
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + seconds
         self._say = say or (lambda _: None)
@@ -54,7 +58,7 @@ class Patience:
             if solution is not None:
                 return solution.encode()
             seconds = quote.work * (self._loop.time() - began) / solver.tried
-            if solver.tried == _PIECE and seconds > _HOPE * self._left:
+            if solver.tried == _PIECE and seconds > self._hope * self._left:
                 break
             await asyncio.sleep(0)
         raise busy

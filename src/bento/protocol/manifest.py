@@ -94,6 +94,11 @@ def amended(text: str, **terms: str | int | float) -> str:
     return "\n".join([*kept, *(f"{key} = {json.dumps(value)}" for key, value in terms.items())])
 
 
+def states(text: str, key: str) -> bool:
+    """Whether the manifest `text`, which is a right one, has an entry of its own for `key`."""
+    return key in tomllib.loads(text)
+
+
 def manifest_text(upload: bytes) -> str:
     """The manifest block inside an upload (source text, or a zip with a __main__.py) as TOML.
 
