@@ -13,7 +13,7 @@ from bento.box.config import Admission, PassIssuer
 from bento.box.passes import Passes
 from bento.box.pricing import Pricing
 from bento.client.wallet import Wallet
-from bento.errors import BusyError, RemoteProtocolError, UsageError
+from bento.errors import BusyError, HostError, RemoteProtocolError, UsageError
 from bento.protocol.conclave import terms_hash
 from bento.protocol.door import Create
 from bento.protocol.passes import Answer, Ask, Card, Pass, Secret, show
@@ -120,12 +120,53 @@ def test_a_pass_is_of_its_epoch(club, wallet, card, tmp_path):
 
 
 def test_what_was_spent_is_kept_no_longer_than_its_epoch(club, wallet, card, passes, tmp_path):
-    with sqlite3.connect(tmp_path / "spent.sqlite") as store:
-        store.execute("INSERT INTO spent VALUES (?, 1, x'00')", (card.id,))
+    with passes._spent as store:
+        store.execute("INSERT INTO spent (card, epoch, key) VALUES (?, 1, x'00')", (card.id,))
     fill(wallet, club, "pruned")
     passes.spend(passes.check(create(wallet.take([card.id], BOX, TERMS))))
     with sqlite3.connect(tmp_path / "spent.sqlite") as store:
         assert store.execute("SELECT count(*) FROM spent").fetchone() == (1,)
+
+
+def test_a_list_of_used_passes_that_was_damaged_or_lost_something_is_refused(
+    club, wallet, card, passes, tmp_path
+):
+    fill(wallet, club, "damaged")
+    raw = wallet.take([card.id], BOX, TERMS)
+    passes.spend(passes.check(create(raw)))
+    used = Pass.parse(raw).key
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("spent*")}
+    log = next(name for name in files if name.endswith("-wal"))
+    assert used in files[log]
+    altered = files[log].replace(used, used[::-1])
+    for number, changed in enumerate(({log: b""}, {log: files[log][:-1]}, {log: altered})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, data in (files | changed).items():
+            (folder / name).write_bytes(data)
+        with pytest.raises(HostError, match="is damaged"):
+            Passes(folder / "spent.sqlite", (card,), BOX)
+    passes.close()
+    file = tmp_path / "spent.sqlite"
+    file.write_bytes(file.read_bytes().replace(used, used[::-1], 1))
+    with pytest.raises(HostError, match="damaged|cannot keep"):
+        Passes(file, (card,), BOX)
+
+
+def test_a_list_of_an_earlier_bentod_is_taken_over(club, wallet, card, tmp_path):
+    fill(wallet, club, "earlier")
+    raw = wallet.take([card.id], BOX, TERMS)
+    used = Pass.parse(raw)
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.sqlite")) as old, old:
+        old.execute(
+            "CREATE TABLE spent (card TEXT, epoch INTEGER, key BLOB, PRIMARY KEY (card, key))"
+        )
+        old.execute("INSERT INTO spent VALUES (?, ?, ?)", (used.card, used.epoch, used.key))
+    for _ in range(2):
+        now = Passes(tmp_path / "old.sqlite", (card,), BOX)
+        with pytest.raises(BusyError, match="used at this box already"):
+            now.spend(now.check(create(raw)))
+        now.close()
 
 
 def test_the_issuer_never_sees_what_a_box_is_shown(club, wallet, card):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.box.test_journal import ENTRY, RECORD, Count, Journal, JournalLedger
 
-from bento.box import rowsums
+from bento.box import rowsums, witness
 from bento.box.journal import _FORMATS
 from bento.errors import HostError
 
@@ -21,7 +21,11 @@ REFUSED = re.compile(
 
 
 async def fill(path):
-    """A journal with rows in all its tables."""
+    """A journal with rows in all its tables, closed."""
+    await (await filled(path)).close()
+
+
+async def filled(path):
     journal = Journal.open(path)
     ledger = JournalLedger(journal)
     for number in range(ROWS):
@@ -33,7 +37,7 @@ async def fill(path):
     await journal.count({"name-2": (5, 6)})
     await journal.ending("name-3")
     await journal.forget("name-4")
-    await journal.close()
+    return journal
 
 
 async def told(path):
@@ -116,10 +120,93 @@ async def test_a_journal_of_the_first_format_is_taken_over_whole(tmp_path, monke
     path = tmp_path / "journal.db"
     with monkeypatch.context() as earlier:
         earlier.setattr("bento.box.journal._FORMATS", _FORMATS[:1])
-        earlier.setattr(rowsums, "damaged", lambda database: False)
+        earlier.setattr(rowsums, "damaged", lambda *_: False)
+        earlier.setattr(witness, "count", lambda database: 0)
+        earlier.setattr(witness.Witness, "contradicts", lambda *_: False)
         await fill(path)
         before = await told(path)
     after = await told(path)
     for table in TABLES:
         assert {row[:-1] for row in after[table]} == before[table]
         assert all(row[-1] for row in after[table])
+
+
+# -- what was written last, in SQLite's log --------------------------------------------------------
+
+LOG = "journal.db-wal"
+PAGE = 4096 + 24  # of the log, with the head of its frame
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """(folder, {file name: bytes} as a killed bentod leaves them, what they say)."""
+    folder = tmp_path_factory.mktemp("killed")
+
+    async def kill():
+        journal = await filled(folder / "journal.db")
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        await journal.close()
+        return files
+
+    files = asyncio.run(kill())
+    again = tmp_path_factory.mktemp("again")
+    put(again, files)
+    return again, files, asyncio.run(told(again / "journal.db"))
+
+
+def put(folder, files):
+    for leftover in folder.iterdir():
+        leftover.unlink()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def opens_whole(left, **changed):
+    folder, files, whole = left
+    put(folder, files | {LOG: changed["log"]})
+    try:
+        assert asyncio.run(told(folder / "journal.db")) == whole
+    except HostError as error:
+        assert REFUSED.fullmatch(error.detail)
+        return False
+    return True
+
+
+def test_the_log_of_a_killed_bentod_is_taken_over(left):
+    assert len(left[1][LOG]) > 20 * PAGE
+    assert opens_whole(left, log=left[1][LOG])
+
+
+@settings(max_examples=100)
+@given(where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_any_changed_byte_of_the_log(left, where, change):
+    damaged = bytearray(left[1][LOG])
+    damaged[int(where * len(damaged))] ^= change
+    opens_whole(left, log=bytes(damaged))
+
+
+@pytest.mark.parametrize("pages", [0, 1, 5, -2, -1])
+def test_a_log_that_lost_its_end_is_noticed(left, pages):
+    log = left[1][LOG]
+    count = (len(log) - 32) // PAGE
+    assert not opens_whole(left, log=log[: 32 + pages % count * PAGE])
+
+
+def test_a_log_that_lost_its_last_byte_is_noticed(left):
+    assert not opens_whole(left, log=left[1][LOG][:-1])
+
+
+def test_a_log_that_is_gone_is_noticed_and_a_journal_moved_away_begins_anew(left):
+    folder, files, _ = left
+    put(folder, {name: data for name, data in files.items() if name != LOG})
+    with pytest.raises(HostError, match="is damaged"):
+        asyncio.run(told(folder / "journal.db"))
+    (folder / "journal.db").unlink()
+    assert asyncio.run(told(folder / "journal.db"))["instances"] == set()
+
+
+def test_after_the_machines_end_the_log_may_have_lost_what_was_not_synced(left, monkeypatch):
+    folder, files, _ = left
+    monkeypatch.setattr("bento.box.journal.boot_id", lambda: "another")
+    put(folder, {name: data for name, data in files.items() if name != LOG})
+    assert asyncio.run(told(folder / "journal.db"))["instances"] == set()

@@ -11,7 +11,8 @@ a sandbox lives in memory, so whatever loses such a commit has ended the instanc
 earlier boot are dropped (process numbers mean other processes now). A sync here would cost every Create
 0.4 ms on an idle disk and 3 ms on a busy one, for nothing. The file itself is never damaged by a
 power cut (WAL syncs before it writes back); one that was damaged otherwise is refused (see
-`rowsums`). It is locked as long as a bentod has it open.
+`rowsums`), and so is one whose log lost something (see `witness`).
+It is locked as long as a bentod has it open.
 
 The rows hold no token and no secret (see `tokens`), nothing of a client, and nothing that a function
 said or got. `secure_delete` overwrites those of ended instances.
@@ -28,7 +29,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bento.box import rowsums
+from bento.box import rowsums, witness
 from bento.errors import HostError
 from bento.sandbox import Limits, Record
 
@@ -39,6 +40,21 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0  # seconds for an earlier bentod, which is just ending, to let go of the file
 _LEAST = 512  # bytes of SQLite's smallest page; it takes what is shorter for a new file
+
+_TABLES: rowsums.Tables = {
+    "boot": (("id",), ("id",)),
+    "instances": (
+        (
+            *("name", "sandbox", "manifest", "function", "upload", "holder"),
+            *("expires", "token", "bytes_in", "bytes_out", "ending"),
+        ),
+        ("name",),
+    ),
+    "spent": (("instance", "counter", "session"), ("instance", "counter", "session")),
+    "drawn": (("instance", "counter", "bytes"), ("instance", "counter")),
+}
+
+_SUMMED = _TABLES | witness.TABLES
 
 _FORMATS = (
     (
@@ -75,7 +91,8 @@ _FORMATS = (
     ) STRICT, WITHOUT ROWID
         """,
     ),
-    rowsums.FORMAT,
+    rowsums.statements(_TABLES),
+    witness.FORMAT,
 )
 """What leads from format N to N + 1 (`PRAGMA user_version`). Only ever appended to."""
 
@@ -115,8 +132,9 @@ class Journal:
     that is cancelled does not know whether it was.
     """
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, seen: witness.Witness) -> None:
         self._database = database
+        self._seen = seen
         self._thread = ThreadPoolExecutor(1, "journal")
 
     @classmethod
@@ -124,15 +142,20 @@ class Journal:
         """The journal in `path`, made if there is none. Raises HostError when it is another
         bentod's, of a newer format, damaged, or cannot be written."""
         try:
-            if 0 < _size(path) < _LEAST:
+            size = _size(path)
+            if 0 < size < _LEAST:
                 raise _damaged(path)
+            seen = witness.Witness(witness.path_of(path), boot_id())
             database = sqlite3.connect(
                 path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
             )
             try:
-                _prepare(database, path)
+                _prepare(database, path, seen)
+                if not size:  # from here an empty one is new, and never one that lost its log
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except BaseException:
                 database.close()
+                seen.close()
                 raise
         except (OSError, sqlite3.Error) as error:
             raise _opening(path, error) from error
@@ -140,11 +163,12 @@ class Journal:
             UnicodeDecodeError
         ) as error:  # in a text of the file, or in SQLite's complaint of one
             raise _damaged(path) from error
-        return cls(database)
+        return cls(database, seen)
 
     async def close(self) -> None:
         """What was written stays; another bentod may open it now."""
         await self._on_thread(self._database.close)
+        self._seen.close()
         self._thread.shutdown()
 
     # -- instances -------------------------------------------------------------------------------
@@ -188,8 +212,11 @@ class Journal:
         try:
             self._database.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             self._database.execute("BEGIN IMMEDIATE")
+            before = self._database.total_changes
             try:
                 result = work(self._database)
+                changed = self._database.total_changes != before
+                number = witness.count(self._database) if changed else 0
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -199,6 +226,8 @@ class Journal:
             raise HostError(
                 f"the journal cannot be written: {error}", "look for space and errors on its disk"
             ) from error
+        if number:
+            self._seen.note(number)
         return result
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
@@ -214,7 +243,12 @@ def _size(path: Path) -> int:
         os.close(file)
 
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
+def boot_id() -> str:
+    """What changes whenever the machine starts."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _prepare(database: sqlite3.Connection, path: Path, seen: witness.Witness) -> None:
     for setting in _SETTINGS:
         database.execute(setting)
     rowsums.install(database)
@@ -229,14 +263,16 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         for statement in statements:
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
-    if version and rowsums.damaged(database):
+    if version and (rowsums.damaged(database, _SUMMED) or seen.contradicts(database)):
         raise _damaged(path)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = boot_id()
     if database.execute("SELECT id FROM boot").fetchall() != [(boot,)]:
         database.execute("DELETE FROM instances")
         database.execute("DELETE FROM boot")
         database.execute("INSERT INTO boot (id) VALUES (?)", (boot,))
+    number = witness.count(database)
     database.execute("COMMIT")
+    seen.note(number)
 
 
 def _opening(path: Path, error: OSError | sqlite3.Error) -> HostError:

@@ -1,4 +1,4 @@
-"""A checksum in every row of the journal, kept by triggers, so that a damaged file is told and not believed.
+"""A checksum in every row of a database, kept by triggers, so that a damaged file is told and not believed.
 
 SQLite finds what does not fit together; a changed byte within a value fits. It is against bad disks and
 careless hands: who can write the file can write its sums.
@@ -12,21 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-_COLUMNS = {
-    "boot": ("id",),
-    "instances": (
-        *("name", "sandbox", "manifest", "function", "upload", "holder"),
-        *("expires", "token", "bytes_in", "bytes_out", "ending"),
-    ),
-    "spent": ("instance", "counter", "session"),
-    "drawn": ("instance", "counter", "bytes"),
-}
-_KEYS = {
-    "boot": ("id",),
-    "instances": ("name",),
-    "spent": _COLUMNS["spent"],
-    "drawn": ("instance", "counter"),
-}
+Tables = dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+"""Of each table its columns, and those of them that tell its rows apart. No name from outside."""
+
 _BYTES = 16  # of a SHA-256
 
 
@@ -34,9 +22,9 @@ def _sum(*values: str | bytes | int | None) -> bytes:
     return hashlib.sha256(repr(values).encode()).digest()[:_BYTES]
 
 
-def _added_to(table: str) -> tuple[str, ...]:
-    columns = ", ".join(_COLUMNS[table])
-    this_row = " AND ".join(f"{key} = new.{key}" for key in _KEYS[table])
+def _added_to(table: str, names: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str, ...]:
+    columns = ", ".join(names)
+    this_row = " AND ".join(f"{key} = new.{key}" for key in keys)
     # A bare column is the row's own, read again: of values in hand the trigger would know no types.
     keep = f"BEGIN UPDATE {table} SET sum = row_sum({columns}) WHERE {this_row}; END"  # noqa: S608 - no name from outside
     return (
@@ -47,8 +35,13 @@ def _added_to(table: str) -> tuple[str, ...]:
     )
 
 
-FORMAT = tuple(statement for table in _COLUMNS for statement in _added_to(table))
-"""The statements that give the tables of format 1 their sums."""
+def statements(tables: Tables) -> tuple[str, ...]:
+    """What gives the tables their sums."""
+    return tuple(
+        statement
+        for table, (columns, keys) in tables.items()
+        for statement in _added_to(table, columns, keys)
+    )
 
 
 def install(database: Connection) -> None:
@@ -56,7 +49,7 @@ def install(database: Connection) -> None:
     database.create_function("row_sum", -1, _sum, deterministic=True)
 
 
-def damaged(database: Connection) -> bool:
+def damaged(database: Connection, tables: Tables) -> bool:
     """Whether anything in the file is not as it was written."""
     if database.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
         return True
@@ -66,5 +59,5 @@ def damaged(database: Connection) -> bool:
         database.execute(
             f"SELECT 1 FROM {table} WHERE sum IS NOT row_sum({', '.join(columns)})"  # noqa: S608
         ).fetchone()
-        for table, columns in _COLUMNS.items()
+        for table, (columns, _) in tables.items()
     )
