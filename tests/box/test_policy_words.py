@@ -70,6 +70,16 @@ def test_policy_tells_every_item_in_plain_words_and_starts_nothing(config, tmp_p
     assert not (tmp_path / "state").exists() and not (tmp_path / "run").exists()
 
 
+def test_relays_are_told_where_the_operator_offers_them(config, tmp_path, capsys):
+    assert main(["policy", "--config", str(config)]) == 0
+    assert "relays" in capsys.readouterr().out
+    config.write_text(config.read_text().replace("[egress]", "[egress]\nrelays = true"))
+    assert make_policy(load(config), "cgroup").relays
+    file = written(tmp_path, "relays = true")
+    assert main(["policy", "--config", str(config), "explain", str(file)]) == 0
+    assert "connects to the ORPorts of the consensus" in capsys.readouterr().out
+
+
 def test_policy_as_json_is_the_document_that_would_be_signed(config, policy, capsys):
     assert main(["policy", "--json", "--config", str(config)]) == 0
     told = json.loads(capsys.readouterr().out)
