@@ -25,7 +25,6 @@ from bento.onion.relay import HEADER, MAX_DATA, RelayCommand, RelayMessage
 from bento.onion.window import FixedWindow, SendWindow
 
 _DATA_BYTE = bytes([RelayCommand.DATA])
-_EMPTY_DIGEST = bytes(4)
 _FULL_SIZE = MAX_DATA.to_bytes(2, "big")
 _ZEROS = bytes(4096)
 # At least this many random bytes stand in some cell of every acknowledged run, so that nobody who
@@ -67,46 +66,48 @@ class Hop:
         self, stream: int, data: bytes | memoryview, cells: int, now: float
     ) -> tuple[bytes, int]:
         """At most `cells` DATA bodies, not yet encrypted, and how much of `data` they hold."""
-        head = HEADER.pack(RelayCommand.DATA, 0, stream, 0, 0)[:5]
-        full = head + _EMPTY_DIGEST + _FULL_SIZE
         plain = bytes(data[: cells * MAX_DATA])
-        update, digest = self._forward.update, self._forward.digest
+        bodies, used = self._blank_bodies(stream, plain, cells)
+        view, update, digest = memoryview(bodies), self._forward.update, self._forward.digest
         increment = self.window.increment
-        out: list[bytes] = []
-        at = 0
-        sizes = self._cell_sizes(len(plain), cells)
-        for number, size in enumerate(sizes, self._sent + 1):
-            chunk = plain[at : at + size]
-            at += size
-            if size == MAX_DATA:
-                update(full)
-                update(chunk)
-                whole = digest()
-                out += (head, whole[:4], _FULL_SIZE, chunk)
-            else:
-                tail = size.to_bytes(2, "big") + chunk + relay.fill(size)
-                update(head + _EMPTY_DIGEST + tail)
-                whole = digest()
-                out += (head, whole[:4], tail)
-            if number % increment == 0:
+        due = (increment - 1 - self._sent % increment) * BODY_BYTES
+        for at in range(0, len(bodies), BODY_BYTES):
+            update(view[at : at + BODY_BYTES])
+            whole = digest()
+            view[at + 5 : at + 9] = whole[:4]
+            if at == due:
+                due += increment * BODY_BYTES
                 self._awaited.append(whole[: relay.SENDME_DIGEST_BYTES])
                 self.window.checkpoint(now)
-        self._sent += len(sizes)
-        self.window.sent(len(sizes))
-        return b"".join(out), at
+        count = len(bodies) // BODY_BYTES
+        self._sent += count
+        self.window.sent(count)
+        return bytes(bodies), used
 
-    def _cell_sizes(self, total: int, cells: int) -> list[int]:
-        """How `total` bytes fill at most `cells`; now and then one leaves room for randomness."""
-        sizes: list[int] = []
-        while total and len(sizes) < cells:
-            most = MAX_DATA
-            if self._random_cell == 0:
-                most -= _RANDOM_GAP
-                self._random_cell = self._draw_random_cell()
-            self._random_cell -= 1
-            sizes.append(min(most, total))
-            total -= sizes[-1]
-        return sizes
+    def _blank_bodies(self, stream: int, plain: bytes, cells: int) -> tuple[bytearray, int]:
+        """Bodies without digests; now and then one leaves room for randomness."""
+        head = HEADER.pack(RelayCommand.DATA, 0, stream, 0, 0)[:9]
+        full = head + _FULL_SIZE
+        bodies = bytearray()
+        at = 0
+        while at < len(plain) and cells:
+            whole = min(self._random_cell, (len(plain) - at) // MAX_DATA, cells)
+            if whole:
+                end = at + whole * MAX_DATA
+                chunks = [plain[start : start + MAX_DATA] for start in range(at, end, MAX_DATA)]
+                bodies += full + full.join(chunks)
+            else:
+                whole, most = 1, MAX_DATA
+                if not self._random_cell:
+                    most -= _RANDOM_GAP
+                    self._random_cell = self._draw_random_cell()
+                chunk = plain[at : at + most]
+                end = at + len(chunk)
+                bodies += head + len(chunk).to_bytes(2, "big") + chunk + relay.fill(len(chunk))
+            self._random_cell -= whole
+            cells -= whole
+            at = end
+        return bodies, at
 
     def _draw_random_cell(self) -> int:
         """Once in every half to whole acknowledged run; the place need not be secret."""

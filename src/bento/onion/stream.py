@@ -30,7 +30,7 @@ from bento.onion.window import STREAM_INCREMENT, STREAM_START, FixedWindow, Rece
 
 XOFF_BYTES = 500 * MAX_DATA  # cc_xoff_client: what may wait unread before we say XOFF
 PACED_BURST_BYTES = 8 * MAX_DATA  # under an advised rate: full cells, not one per few bytes
-BURST_CELLS = 64  # cells sealed at once; more would let one stream hold up the others
+BURST_CELLS = 128  # cells sealed at once; more would let one stream hold up the others
 
 
 class StreamState(Enum):
