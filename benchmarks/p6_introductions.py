@@ -101,7 +101,7 @@ def _cells(layers: list[Hop]) -> Iterator[bytes]:
         layers[-1].digest_into(body)
         sealed = bytes(body)
         for layer in reversed(layers):
-            sealed = layer.encrypt(sealed)
+            sealed = layer.encrypt.update(sealed)
         yield cells.pack(_CIRCUIT, Command.RELAY, sealed)
 
 

@@ -107,7 +107,7 @@ class World:
             body = bodies[at : at + BODY_BYTES]
             for number in range(self.built):
                 end = self.relays[number].end
-                body = end.decrypt(body)
+                body = end.decrypt.update(body)
                 opened = end.open_one(body)
                 if opened is not None:
                     self._told(number, opened[0])
@@ -143,7 +143,7 @@ class World:
             end.digest_into(raw)
             body = bytes(raw)
         for near in reversed(self.relays[: number + 1]):
-            body = near.end.encrypt(body)
+            body = near.end.encrypt.update(body)
         return body
 
     def commands(self) -> list[int]:

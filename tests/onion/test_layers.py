@@ -27,8 +27,8 @@ class FarCircuit:
     def __init__(self, suites: list[keys.Suite]) -> None:
         every = [hop_keys(n, suite) for n, suite in enumerate(suites)]
         self.ends = [Hop(k.reversed()) for k in every]
-        self._backward = [e.encrypt for e in self.ends]
-        self._forward = [e.decrypt for e in self.ends]
+        self._backward = [e.encrypt.update for e in self.ends]
+        self._forward = [e.decrypt.update for e in self.ends]
         self.near = Layers()
         self.near.hops = [Hop(k) for k in every]
 
@@ -144,7 +144,7 @@ def test_a_sendme_must_prove_the_hundredth_cell() -> None:
     bodies, _ = far.near.seal_data(1, bytes(MAX_DATA * 130), 130, 2, 0.0)
     assert hop.window.room == 870
     room = hop.window.room
-    for decrypt in [e.decrypt for e in far.ends]:
+    for decrypt in [e.decrypt.update for e in far.ends]:
         bodies = decrypt(bodies)
     _, (digest,) = far.ends[2].open_run(bodies, len(bodies) // BODY_BYTES)
     hop.acknowledged(relay.pack_sendme(digest), 0.0, blocked=False)
@@ -199,7 +199,7 @@ def test_an_impossible_length_closes_the_circuit() -> None:
     raw = bytearray(relay.HEADER.pack(2, 0, 1, 0, MAX_DATA + 1) + bytes(MAX_DATA))
     far.ends[0].digest_into(raw)
     with pytest.raises(RemoteProtocolError, match="more data than"):
-        far.near.open(far.ends[0].encrypt(bytes(raw)))
+        far.near.open(far.ends[0].encrypt.update(bytes(raw)))
 
 
 def test_a_cell_before_the_circuit_is_made_is_refused() -> None:

@@ -2,13 +2,13 @@
 
 Under load relays send a cell or two at a time, and each read costs a turn of the loop, of TLS and of
 every layer, whether it brings one cell or thirty: half of a sender's processor time went into reading
-single acknowledgements. So a crowded link is read every 10 ms. C-tor makes cells wait in the same way, on
+single acknowledgements. So a crowded link is read every 16 ms. C-tor makes cells wait in the same way, on
 the way out (KIST: 10 ms); a calm link, and the few turns of a circuit being built, do not wait at all.
 """
 
 from __future__ import annotations
 
-GATHER_SECONDS = 0.010
+GATHER_SECONDS = 0.016
 SPAN_SECONDS = 0.05
 CALM_READS = 6  # in one span: two circuits being built next to each other
 

@@ -24,6 +24,7 @@ from bento.errors import RemoteProtocolError
 X25519_BYTES = 32
 SHA3_BYTES = 32
 _ZERO_IV = bytes(16)
+_BLOCK_BYTES = 16  # `update_into` wants room for so much more, whatever the mode
 
 
 class Secret(bytes):
@@ -43,6 +44,23 @@ def same(one: bytes, two: bytes) -> bool:
 def aes_ctr(key: bytes, iv: bytes = _ZERO_IV) -> CipherContext:
     """AES in counter mode; encrypting and decrypting are the same."""
     return Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor()
+
+
+class Scratch:
+    """Two buffers that a run of cells goes back and forth between, one pass a layer: what is
+    allocated anew for each pass costs as much as the cipher."""
+
+    def __init__(self) -> None:
+        self._views = [memoryview(b""), memoryview(b"")]
+
+    def through(self, cipher: CipherContext, data: bytes | bytearray | memoryview) -> memoryview:
+        """`data`, which may be what the last call gave, after `cipher`; good until the call after next."""
+        room = len(data) + _BLOCK_BYTES
+        target, self._views = self._views[0], self._views[::-1]
+        if len(target) < room:
+            target = self._views[1] = memoryview(bytearray(room))
+        cipher.update_into(data, target[:room])
+        return target[: len(data)]
 
 
 def x25519_public(private: X25519PrivateKey) -> bytes:

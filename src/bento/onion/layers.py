@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bento.errors import RemoteProtocolError
 from bento.onion import relay
 from bento.onion.cells import BODY_BYTES
-from bento.onion.crypto import aes_ctr, same
+from bento.onion.crypto import Scratch, aes_ctr, same
 from bento.onion.keys import HopKeys
 from bento.onion.relay import HEADER, MAX_DATA, RelayCommand, RelayMessage
 from bento.onion.window import FixedWindow, SendWindow
@@ -50,8 +49,8 @@ class Hop:
         self.window: SendWindow = window or FixedWindow()
         self._forward = suite.digest(keys.forward_digest)
         self._backward = suite.digest(keys.backward_digest)
-        self.encrypt: Callable[[bytes], bytes] = aes_ctr(keys.forward_key).update
-        self.decrypt: Callable[[bytes], bytes] = aes_ctr(keys.backward_key).update
+        self.encrypt = aes_ctr(keys.forward_key)
+        self.decrypt = aes_ctr(keys.backward_key)
         self._sent = 0
         self._received = 0
         self._awaited: deque[bytes] = deque()
@@ -64,7 +63,7 @@ class Hop:
 
     def seal_data(
         self, stream: int, data: bytes | memoryview, cells: int, now: float
-    ) -> tuple[bytes, int]:
+    ) -> tuple[bytearray, int]:
         """At most `cells` DATA bodies, not yet encrypted, and how much of `data` they hold."""
         plain = bytes(data[: cells * MAX_DATA])
         bodies, used = self._blank_bodies(stream, plain, cells)
@@ -82,7 +81,7 @@ class Hop:
         count = len(bodies) // BODY_BYTES
         self._sent += count
         self.window.sent(count)
-        return bytes(bodies), used
+        return bodies, used
 
     def _blank_bodies(self, stream: int, plain: bytes, cells: int) -> tuple[bytearray, int]:
         """Bodies without digests; now and then one leaves room for randomness."""
@@ -167,12 +166,13 @@ class Layers:
 
     def __init__(self) -> None:
         self.hops: list[Hop] = []
+        self._scratch = Scratch()
 
     def seal(self, message: RelayMessage, hop: int) -> bytes:
         """One encrypted body for hop number `hop`. DATA must go through `seal_data`."""
         body = relay.pack_body(message)
         self.hops[hop].digest_into(body)
-        return self._encrypt(bytes(body), hop)
+        return self._encrypt(body, hop)
 
     def seal_data(
         self, stream: int, data: bytes | memoryview, cells: int, hop: int, now: float
@@ -181,10 +181,11 @@ class Layers:
         bodies, used = self.hops[hop].seal_data(stream, data, cells, now)
         return self._encrypt(bodies, hop), used
 
-    def _encrypt(self, bodies: bytes, hop: int) -> bytes:
+    def _encrypt(self, bodies: bytearray, hop: int) -> bytes:
+        passed: bytearray | memoryview = bodies
         for layer in reversed(self.hops[: hop + 1]):
-            bodies = layer.encrypt(bodies)
-        return bodies
+            passed = self._scratch.through(layer.encrypt, passed)
+        return bytes(passed)
 
     def open(self, bodies: bytes) -> list[Opened]:
         """Opens a run of bodies; RemoteProtocolError when one is from no hop of ours."""
@@ -192,19 +193,20 @@ class Layers:
             raise RemoteProtocolError("a relay cell came before the circuit was made")
         found: list[Opened] = []
         last = len(self.hops) - 1
+        passed: bytes | memoryview = bodies
         for index, hop in enumerate(self.hops):
-            bodies = hop.decrypt(bodies)
-            if index < last and (candidates := _recognized(bodies)):
-                bodies = _take_own(hop, index, bodies, candidates, found)
-                if not bodies:
+            passed = self._scratch.through(hop.decrypt, passed)
+            if index < last and (candidates := _recognized(passed)):
+                passed = _take_own(hop, index, bytes(passed), candidates, found)
+                if not passed:
                     return found
-        found.append(_open_last(self.hops[last], last, bodies))
+        found.append(_open_last(self.hops[last], last, bytes(passed)))
         return found
 
 
-def _recognized(bodies: bytes) -> list[int]:
+def _recognized(bodies: bytes | memoryview) -> list[int]:
     """Offsets of bodies whose "recognized" is zero: one in 65,536 is so by chance."""
-    firsts, offsets = bodies[1::BODY_BYTES], []
+    firsts, offsets = bytes(bodies[1::BODY_BYTES]), []
     at = firsts.find(0)
     while at >= 0:
         if not bodies[at * BODY_BYTES + 2]:
