@@ -289,16 +289,23 @@ class Circuit:
         """RELAY cells that arrived together."""
         try:
             for opened in self._layers.open(bodies):
-                for digest in opened.acknowledge:
-                    self.send_message(
-                        relay.circuit_message(RelayCommand.SENDME, relay.pack_sendme(digest)),
-                        opened.hop,
-                    )
+                if opened.acknowledge:
+                    self._acknowledge(opened.acknowledge, opened.hop)
                 self._dispatch(opened.messages, opened.hop)
                 if self.closed.done():
                     return
         except RemoteProtocolError as fault:
             self.close(DestroyReason.PROTOCOL, fault.detail)
+
+    def _acknowledge(self, digests: Sequence[bytes], hop: int) -> None:
+        self._check_open()
+        sendmes = [
+            relay.circuit_message(RelayCommand.SENDME, relay.pack_sendme(digest))
+            for digest in digests
+        ]
+        self._spend(len(sendmes))
+        bodies = self._layers.seal_several(sendmes, hop)
+        self._link.send(cells.pack_run(self.id, bodies), patient=True)
 
     def receive_cell(self, command: int, body: bytes) -> None:
         """Any other cell of this circuit."""

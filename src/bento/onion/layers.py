@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bento.errors import RemoteProtocolError
@@ -170,9 +171,16 @@ class Layers:
 
     def seal(self, message: RelayMessage, hop: int) -> bytes:
         """One encrypted body for hop number `hop`. DATA must go through `seal_data`."""
-        body = relay.pack_body(message)
-        self.hops[hop].digest_into(body)
-        return self._encrypt(body, hop)
+        return self.seal_several((message,), hop)
+
+    def seal_several(self, messages: Iterable[RelayMessage], hop: int) -> bytes:
+        """The same for messages that leave together: one AES call per hop."""
+        bodies = bytearray()
+        for message in messages:
+            body = relay.pack_body(message)
+            self.hops[hop].digest_into(body)
+            bodies += body
+        return self._encrypt(bodies, hop)
 
     def seal_data(
         self, stream: int, data: bytes | memoryview, cells: int, hop: int, now: float
