@@ -3,7 +3,8 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := packaging/debian-packages.txt
 
-.PHONY: setup demo check test unit campaign vm bench experiment-scale lock clean
+.PHONY: setup demo check test unit campaign vm bench experiment-scale experiment-fingerprinting \
+	experiment-download lock clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.ready
@@ -49,9 +50,26 @@ bench: setup
 experiment-scale: setup
 	@$(BIN)/python -m experiments.scale $(if $(CONSENSUS),--consensus $(CONSENSUS))
 
+# Who can tell which of 52 sites was visited, from cells before the guard; ROUNDS=N visits to each, STORED=1
+# attacks the stored visits. Fetches the sites (300 MB of packages) once.
+experiment-fingerprinting: .venv/.ready-experiments
+	@$(BIN)/python -m experiments.fingerprinting $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STORED),--stored)
+
+# Five pages over Tor with 50 ms links, Chromium v. Browser at each padding; memory of an instance.
+experiment-download: setup
+	@$(BIN)/python -m experiments.download $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.venv/.ready-experiments: .venv/.ready requirements-experiments.lock
+	command -v npm >/dev/null || packaging/install-debian packaging/debian-packages-experiments.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements-experiments.lock
+	@touch $@
+
+PIP_COMPILE := pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+  --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
 lock:
-	pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-emit-options -o requirements.lock requirements.in
+	$(PIP_COMPILE) -o requirements.lock requirements.in
+	$(PIP_COMPILE) -o requirements-experiments.lock requirements-experiments.in
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-output

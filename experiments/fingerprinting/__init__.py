@@ -1,0 +1,10 @@
+"""Website fingerprinting of real pages at an observer's tap: Chromium over Tor against Browser (R14).
+
+sites.py web.py      the sites: fetched from package archives, served on loopback
+cells.py tap.py      what an observer before the guard sees, cell by cell
+cases.py lane.py     the cases, and how one visit of each is made
+collect.py store.py  all visits, resumable; how traces are kept
+derive.py            the cases that follow from another's traces
+features.py attacks.py deep.py   what the attackers look at, and the attackers
+judge.py report.py   folds, intervals, bounds; the tables and the plot
+"""
