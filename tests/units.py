@@ -44,7 +44,7 @@ ROOMS: dict[str, frozenset[str]] = {
             "test_socks_server",
         }
     ),
-    "experiments": frozenset({"test_scale"}),
+    "experiments": frozenset({"test_fingerprinting", "test_scale"}),
     "firewall": frozenset(
         {
             "test_docs",
