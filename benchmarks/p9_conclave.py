@@ -1,20 +1,15 @@
-"""P9: verifying evidence; the attested channel beside a plain one on a path of a fast circuit's rate;
-sealed files beside plain ones.
+"""P9: verifying evidence; the attested channel beside a plain one on a path of a fast circuit's rate.
 
-Verification and files are measured in processor time: a few milliseconds on a shared machine's
-clock measure the neighbours.
+Verification is measured in processor time: a few milliseconds on a shared machine's clock measure
+the neighbours.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from tests.conclave import channel_pair, samples, snp_maker, tpm_maker
 
@@ -22,7 +17,6 @@ from benchmarks.figures import Figure, median
 from bento.conclave.appraise import appraise
 from bento.conclave.claims import Claims
 from bento.conclave.evidence import Evidence
-from bento.conclave.storage import SealedFolder
 from bento.conclave.trust import Session, TrustPolicy, evaluate
 from bento.conclave.verify_snp import verify_snp
 
@@ -31,14 +25,11 @@ VERIFY_LIMIT_MS = 20.0
 PATH_RATE = 32 * MIB  # bytes a second: above what one circuit gives on the private network
 BULK = 48 * MIB
 CHUNK = bytes(range(256)) * 256  # 64 KiB
-FILE = 64 * MIB
-ROUNDS = 7
 
 
 def measure() -> Iterator[Figure]:
     yield from _verification()
     yield _channel()
-    yield from _storage()
 
 
 # --- verification
@@ -151,56 +142,3 @@ def _channel() -> Figure:
         at_least=True,
         what="attested channel v. plain, both ends in one process, path of 32 MiB/s",
     )
-
-
-# --- storage
-
-
-def _storage() -> Iterator[Figure]:
-    base = Path("/dev/shm") if os.path.isdir("/dev/shm") else None  # a sandbox's disk is a tmpfs
-    below = Path(tempfile.mkdtemp(prefix="bento-bench-", dir=base))
-    try:
-        folder = SealedFolder(str(below))
-        (below / "plain").mkdir()
-        uses = {"write": _write, "read": _read, "write and read lines": _lines}
-        for name, use in uses.items():
-            sealed, plain = [], []
-            for _ in range(ROUNDS):
-                sealed.append(use(folder.open))
-                plain.append(use(lambda path, mode: (below / "plain" / path).open(mode)))
-            yield Figure(
-                *("P9", max(sealed), "MiB/s", max(plain), 0.5),
-                at_least=True,
-                what=f"sealed file v. plain file on tmpfs: {name}",
-            )
-        folder.wipe()
-    finally:
-        shutil.rmtree(below)
-
-
-def _write(opener: Callable) -> float:
-    began = time.process_time()
-    with opener("bulk", "wb") as file:
-        for _ in range(FILE // len(CHUNK)):
-            file.write(CHUNK)
-    return FILE / MIB / (time.process_time() - began)
-
-
-def _read(opener: Callable) -> float:
-    began = time.process_time()
-    with opener("bulk", "rb") as file:
-        while file.read(len(CHUNK)):
-            pass
-    return FILE / MIB / (time.process_time() - began)
-
-
-def _lines(opener: Callable) -> float:
-    line, count = "a line of text of a usual length\n", 60_000
-    began = time.process_time()
-    with opener("lines", "w") as file:
-        for _ in range(count):
-            file.write(line)
-    with opener("lines", "r") as file:
-        for _ in file:
-            pass
-    return len(line) * count / MIB / (time.process_time() - began)

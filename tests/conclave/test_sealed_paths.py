@@ -2,6 +2,7 @@
 nothing in the clear.
 """
 
+import gc
 import io
 import json
 import os
@@ -108,6 +109,59 @@ def test_a_database_in_autocommit_mode_is_saved_at_the_end(mounted):
     again = sqlite3.connect(DATA / "d")
     assert again.execute("select name from sqlite_master").fetchall() == [("t",)]
     again.close()
+
+
+def test_connections_to_one_database_share_it(mounted):
+    one, two = sqlite3.connect(DATA / "d"), sqlite3.connect(DATA / "d", 0.01)
+    one.execute("create table t (x)")
+    one.execute("insert into t values (1)")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        two.execute("insert into t values (2)")
+    one.commit()
+    two.execute("insert into t values (2)")
+    two.commit()
+    assert one.execute("select x from t order by x").fetchall() == [(1,), (2,)]
+    one.close()
+    assert two.execute("select count(*) from t").fetchone() == (2,)
+    two.close()
+
+
+def test_whoever_looks_at_an_open_database_sees_what_is_committed(mounted, tmp_path):
+    connection = sqlite3.connect(DATA / "d")
+    connection.execute("create table t (x)")
+    connection.execute("insert into t values ('one')")
+    connection.commit()
+    connection.execute("insert into t values ('not yet')")
+    shutil.copyfile(DATA / "d", DATA / "meanwhile")  # an open transaction holds nobody up
+    connection.rollback()
+    os.rename(DATA / "d", DATA / "renamed")
+    shutil.copyfile(DATA / "renamed", tmp_path / "plain")
+    plain = sqlite3.connect(tmp_path / "plain")
+    assert plain.execute("select x from t").fetchall() == [("one",)]
+    plain.close()
+    assert b"not yet" not in (DATA / "meanwhile").read_bytes()
+    connection.close()
+    again = sqlite3.connect(DATA / "renamed")
+    assert again.execute("select x from t").fetchall() == [("one",)]
+    again.close()
+
+
+def test_a_database_that_was_only_let_go_of_is_kept(mounted):
+    connection = sqlite3.connect(DATA / "d")
+    connection.execute("create table t (x)")
+    connection.commit()
+    connection.execute("insert into t values ('never committed')")
+    del connection
+    gc.collect()  # a connection refers to itself
+    again = sqlite3.connect(DATA / "d")
+    assert again.execute("select * from t").fetchall() == []
+    again.close()
+
+
+def test_a_large_sort_puts_nothing_aside_in_the_clear(mounted):
+    connection = sqlite3.connect(DATA / "d")
+    assert connection.execute("pragma temp_store").fetchone() == (2,)  # memory
+    connection.close()
 
 
 def test_paths_elsewhere_are_untouched(mounted, below, tmp_path, monkeypatch):

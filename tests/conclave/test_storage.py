@@ -2,6 +2,7 @@
 to it is believed.
 """
 
+import errno
 import hmac
 import io
 import os
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bento.conclave.sealed_block import BLOCK, RUN
+from bento.conclave.sealed_held import HELD
 from bento.conclave.secret import Secret
 from bento.conclave.storage import IntegrityError, SealedFolder
 
@@ -158,6 +160,40 @@ def test_long_reads_and_writes_meet_a_block_that_is_not_sealed_yet(folder):
         file.seek(3 * BLOCK + 1)
         file.write(b"x")  # whatever was held is sealed before another block is
     assert read(folder, "f") == b"2" * (3 * BLOCK + 1) + b"x" + b"2" * (BLOCK - 2)
+
+
+def test_more_changed_blocks_than_are_held_in_the_clear(folder):
+    data = bytearray(os.urandom(BLOCK * 3 * HELD + 100))
+    write(folder, "f", data)
+    chance = random.Random(3)
+    with folder.open("f", "r+b", 0) as file:
+        for _ in range(40 * HELD):
+            at = chance.randrange(len(data) - 9)
+            file.seek(at)
+            file.write(b"a change.")
+            data[at : at + 9] = b"a change."
+            at = chance.randrange(len(data))
+            file.seek(at)
+            assert file.read(50) == data[at : at + 50]
+    assert read(folder, "f") == data
+
+
+def test_a_full_disk_loses_nothing_that_was_written_before(folder, below, monkeypatch):
+    write(folder, "f", b"1" * 2 * BLOCK)
+    room, real = 3 * (BLOCK + 16) + 5, os.pwrite
+
+    def pwrite(descriptor, data, offset):
+        if offset >= room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[: room - offset], offset)
+
+    with folder.open("f", "r+b", 0) as file:
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        with pytest.raises(OSError, match="No space"):
+            file.write(b"2" * 6 * BLOCK)
+        monkeypatch.undo()
+        file.seek(0)
+        assert file.read() == b"2" * 2 * BLOCK
 
 
 def test_appending_handles_do_not_overwrite(folder):

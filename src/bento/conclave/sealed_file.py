@@ -1,6 +1,6 @@
 """A sealed file as Python's own file objects. Runs in the guest.
 
-`SealedNode` is the file (an inode): size, blocks, one block in the clear. `SealedRaw` is one open
+`SealedNode` is the file (an inode): size, blocks, a few of them in the clear. `SealedRaw` is one open
 handle with a position; Python's io classes put buffering and text on top, so that every mode of
 `open` works.
 Invariant: all handles of a node see each other's writes at once; a node lives until its last handle
@@ -14,10 +14,15 @@ import os
 from threading import RLock
 
 from bento.conclave.sealed_block import BLOCK, RUN, SealedBlocks
+from bento.conclave.sealed_held import HeldBlocks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+
+_NEAR = 4096  # bytes, read at a jump
 
 
 class SealedNode:
@@ -25,16 +30,21 @@ class SealedNode:
 
     def __init__(self, blocks: SealedBlocks, modified: float) -> None:
         self._blocks = blocks
+        self._held = HeldBlocks(blocks)
         self._lock = RLock()
-        self._number = -1  # of the block held in the clear
-        self._clear = bytearray()
-        self._dirty = False
         self._handles = 0
         self._linked = True
         self.size = 0
         self.modified = modified
+        self.settle: Callable[[], None] | None = None
+        """Where newer content waits elsewhere: writes it here, before anybody looks."""
 
     # --- content
+
+    def look(self) -> None:
+        """Somebody looks at the file by its name."""
+        if self.settle is not None:
+            self.settle()
 
     def read_into(self, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; the number of bytes, fewer only at the end."""
@@ -42,53 +52,40 @@ class SealedNode:
             wanted = max(0, min(len(target), self.size - position))
             done = 0
             while done < wanted:
-                done += self._read_some(position + done, target[done:wanted])
+                number, start = divmod(position + done, BLOCK)
+                count = self._run(number, start, wanted - done)
+                if count:
+                    self._blocks.read(number, target[done : done + count])
+                else:
+                    count = min(BLOCK - start, wanted - done)
+                    held = self._held.get(number, self.size)
+                    target[done : done + count] = held[start : start + count]
+                done += count
             return wanted
 
-    def _read_some(self, position: int, target: memoryview) -> int:
-        """As much of `target` as one step gives: a run of whole blocks, or a part of one."""
-        number, start = divmod(position, BLOCK)
-        if run := self._run(number, start, len(target)):
-            self._blocks.read_run(number, target[:run])
-            return run
-        count = min(BLOCK - start, len(target))
-        piece = self._peek(number)[start : start + count]
-        target[: len(piece)] = piece
-        target[len(piece) : count] = bytes(count - len(piece))
-        return count
-
     def _run(self, number: int, start: int, size: int) -> int:
-        """Bytes of whole blocks from here that can be moved at once, none of them in the clear.
-
-        The file's last block counts only where it is full: a short one is shorter on disk too.
-        """
-        blocks = 0 if start else min(size // BLOCK, RUN)
-        if number <= self._number < number + blocks:
-            blocks = self._number - number
-        return blocks * BLOCK
+        """Bytes of whole blocks from here that can be moved at once, none of them in the clear."""
+        if start or size < BLOCK:
+            return 0
+        return self._held.apart(number, min(size // BLOCK, RUN)) * BLOCK
 
     def write(self, position: int, data: memoryview, modified: float) -> int:
         """Put `data` at `position`; a gap before it reads as zeros."""
         with self._lock:
-            done = 0
-            while done < len(data):
-                done += self._write_some(position + done, data[done:])
+            done, size = 0, len(data)
+            while done < size:
+                number, start = divmod(position + done, BLOCK)
+                count = self._run(number, start, size - done)
+                if count:
+                    self._blocks.write(number, data[done : done + count])
+                else:
+                    count = min(BLOCK - start, size - done)
+                    held = self._held.change(number, self.size)
+                    held[start : start + count] = data[done : done + count]
+                done += count
                 self.size = max(self.size, position + done)
             self.modified = modified
-            return len(data)
-
-    def _write_some(self, position: int, data: memoryview) -> int:
-        number, start = divmod(position, BLOCK)
-        if run := self._run(number, start, len(data)):
-            self._blocks.write_run(number, data[:run])
-            return run
-        piece = data[: BLOCK - start]
-        self._load(number)
-        if len(self._clear) < start:
-            self._clear += bytes(start - len(self._clear))
-        self._clear[start : start + len(piece)] = piece
-        self._dirty = True
-        return len(piece)
+            return size
 
     def resize(self, size: int, modified: float) -> None:
         """Cut, or lengthen by zeros."""
@@ -96,40 +93,15 @@ class SealedNode:
             if size < self.size:
                 number, rest = divmod(size, BLOCK)
                 if rest:
-                    self._load(number)
-                    if len(self._clear) > rest:
-                        del self._clear[rest:]
-                        self._dirty = True
-                elif self._number >= number:
-                    self._drop()
-                if self._number > number:
-                    self._drop()
+                    self._held.change(number, self.size)[rest:] = bytes(BLOCK - rest)
+                self._held.forget(number + bool(rest))
                 self._blocks.cut(number + bool(rest))
             self.size, self.modified = size, modified
 
     def flush(self) -> None:
-        """Seal the block held in the clear, if it changed."""
+        """Seal what is held in the clear and was changed."""
         with self._lock:
-            if self._dirty:
-                self._blocks.write(self._number, self._clear)
-                self._dirty = False
-
-    def _peek(self, number: int) -> bytes | bytearray:
-        """A block for reading; one in the clear is not displaced."""
-        return self._clear if number == self._number else self._blocks.read(number)
-
-    def _load(self, number: int) -> None:
-        """Hold block `number` in the clear; without the padding behind the file's end."""
-        if number == self._number:
-            return
-        self.flush()
-        end = max(0, self.size - number * BLOCK)
-        self._clear = bytearray(self._blocks.read(number)[:end])
-        self._number = number
-
-    def _drop(self) -> None:
-        self._clear[:] = bytes(len(self._clear))
-        self._number, self._clear, self._dirty = -1, bytearray(), False
+            self._held.flush(self.size)
 
     # --- life
 
@@ -140,7 +112,7 @@ class SealedNode:
         self._handles -= 1
         if not self._handles:
             self.flush()
-            self._drop()
+            self._held.forget()
             self._blocks.relax()
         self._end_if_unused()
 
@@ -151,7 +123,7 @@ class SealedNode:
     def wipe(self) -> None:
         """Forget key and content, whoever still has it open."""
         with self._lock:
-            self._drop()
+            self._held.forget()
             self._blocks.close()
 
     def _end_if_unused(self) -> None:
@@ -167,12 +139,23 @@ class SealedRaw(io.RawIOBase):
     closed = False
 
     def __init__(
-        self, node: SealedNode, name: str, *, reads: bool, writes: bool, appends: bool, clock: Any
+        self,
+        node: SealedNode,
+        name: str,
+        *,
+        reads: bool,
+        writes: bool,
+        appends: bool,
+        buffer: int,
+        clock: Any,
     ) -> None:
+        """`buffer`: bytes of the io's buffer that is to be put on top, or 0."""
         self._node = node
         self._reads, self._writes, self._appends = reads, writes, appends
+        self._buffer = self._window = buffer
         self._clock = clock
         self._position = node.size if appends else 0
+        self._end = 0  # of the last read
         self.name = name
         node.acquire()
 
@@ -188,16 +171,26 @@ class SealedRaw(io.RawIOBase):
     def readinto(self, target: Any) -> int:
         self._check(self._reads, "read")
         with memoryview(target).cast("B") as view:
-            count = self._node.read_into(self._position, view)
-        self._position += count
+            position = self._position
+            count = self._node.read_into(position, view[: self._ahead(position, len(view))])
+        self._position = self._end = position + count
         return count
+
+    def _ahead(self, position: int, size: int) -> int:
+        """How much of a buffer to fill: all of it for who reads on, little for who jumps about."""
+        if size <= self._buffer:
+            jumped = position != self._end
+            self._window = _NEAR if jumped else min(2 * self._window, self._buffer)
+            return self._window - (position % _NEAR if jumped else 0)
+        return size
 
     def readall(self) -> bytes:
         self._check(self._reads, "read")
-        found = bytearray(max(0, self._node.size - self._position))
-        with memoryview(found) as view:
-            self._position += self._node.read_into(self._position, view)
-        return bytes(found)
+        found = io.BytesIO(bytes(max(0, self._node.size - self._position)))
+        with found.getbuffer() as view:
+            count = self._node.read_into(self._position, view)
+        self._position += count
+        return found.getvalue()[:count]  # no copy is made of the whole
 
     def write(self, data: Any) -> int:
         self._check(self._writes, "write")

@@ -79,8 +79,8 @@ class Mount:
         except ImportError:
             return
 
-        def connect(path: str, *_: Any, **options: Any) -> Any:
-            return sealed_sqlite.connect(self._folder, path, **options)
+        def connect(path: str, *arguments: Any, **options: Any) -> Any:
+            return sealed_sqlite.connect(self._folder, path, *arguments, **options)
 
         self._patch(sqlite3, "connect", self._routed(sqlite3.connect, connect))
 

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from bento.conclave.sealed_block import BLOCK, RUN, IntegrityError, SealedBlocks
+from bento.conclave.sealed_block import BLOCK, IntegrityError, SealedBlocks
 from bento.conclave.sealed_file import SealedNode, SealedRaw
 from bento.conclave.secret import Secret
 
@@ -65,23 +65,25 @@ class SealedFolder:
             raise ValueError("can't have unbuffered text I/O")
         name = _clean(path)
         node = self._node(name, *_MODES[letter])
+        size = _buffer_size(letter, updates, buffering)
         raw = SealedRaw(
             node,
             path,
             reads=letter == "r" or updates,
             writes=letter != "r" or updates,
             appends=letter == "a",
+            buffer=size,
             clock=time.time,
         )
-        if buffering == 0:
+        if not size:
             return raw  # type: ignore[return-value]
-        buffered = _buffered(raw, letter, updates, buffering)
+        buffered = _buffered(raw, letter, updates, size)
         if not text:
             return buffered  # type: ignore[no-any-return]
         wrapped = io.TextIOWrapper(buffered, encoding, errors, newline, buffering == 1)
         wrapped.mode = mode  # type: ignore[misc]
-        # Text is read past the buffer in pieces of this size; the usual 8 KiB is half a block.
-        wrapped._CHUNK_SIZE = 4 * BLOCK  # type: ignore[attr-defined]
+        # Text passes the buffer by in pieces of this size; the usual 8 KiB are a quarter of a block.
+        wrapped._CHUNK_SIZE = 2 * BLOCK  # type: ignore[attr-defined]
         return wrapped
 
     def _node(
@@ -96,6 +98,7 @@ class SealedFolder:
             return self._create(name)
         if fresh:
             raise _error(errno.EEXIST, name)
+        node.look()
         if empties:
             node.resize(0, time.time())
         return node
@@ -110,6 +113,10 @@ class SealedFolder:
         node = SealedNode(SealedBlocks(descriptor, self._master, file_id), time.time())
         self._files[name], self._names[node] = node, below
         return node
+
+    def node(self, path: str) -> SealedNode:
+        """The file itself, whatever it is called later."""
+        return self._existing_file(_clean(path))
 
     def unlink(self, path: str) -> None:
         name = _clean(path)
@@ -213,6 +220,7 @@ class SealedFolder:
         node = self._files.get(name)
         if node is None:
             raise _error(errno.ENOENT, name)
+        node.look()
         return node
 
     def _need_parent(self, name: str) -> None:
@@ -241,12 +249,18 @@ def _parse_mode(mode: str) -> tuple[str, bool, bool]:
     return kinds.pop(), "+" in letters, "b" not in letters
 
 
-def _buffered(raw: SealedRaw, letter: str, updates: bool, buffering: int) -> Any:
-    """Buffers of a whole run of blocks; of one block where reads and writes alternate."""
+def _buffer_size(letter: str, updates: bool, buffering: int) -> int:
+    """Bytes; 0 for none. Not more than people move at once: what is longer passes a buffer by, uncopied.
+    Reads and writes that alternate empty it each time."""
+    if buffering > 1 or buffering == 0:
+        return buffering
+    return BLOCK * 2 if letter == "r" and not updates else BLOCK
+
+
+def _buffered(raw: SealedRaw, letter: str, updates: bool, size: int) -> Any:
     if updates:
-        return io.BufferedRandom(raw, buffering if buffering > 1 else BLOCK)
-    kind = io.BufferedReader if letter == "r" else io.BufferedWriter
-    return kind(raw, buffering if buffering > 1 else BLOCK * RUN)
+        return io.BufferedRandom(raw, size)
+    return (io.BufferedReader if letter == "r" else io.BufferedWriter)(raw, size)
 
 
 def _clean(path: str) -> str:
