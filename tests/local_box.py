@@ -67,6 +67,7 @@ class LocalBox:
         stack.push_async_callback(self.sandboxes.close)
         await self.sandboxes.start()
         self.conclaves = Conclaves.of(self.config, self.identity)
+        stack.push_async_callback(self.conclaves.close)
         offer = make_offer(
             self.config, self.identity, self.sandboxes.enforcement, self.conclaves.kinds
         )

@@ -21,6 +21,7 @@ from bento.client import holders
 from bento.client.conclave import Trust
 from bento.client.upload import Upload
 from bento.conclave.appraise import Roots
+from bento.conclave.attesters.base import Hardware
 from bento.conclave.attesters.emulated import EmulatedAttester, EmulatedPlatform
 from bento.conclave.channel import ClientChannel
 from bento.conclave.channel_guest import GuestChannel
@@ -364,8 +365,8 @@ async def test_replayed_evidence_is_refused(local, sent):
     earlier = []
     answer = local.conclaves._evidence
 
-    async def replay(report_data):
-        earlier.append(await answer(report_data))
+    async def replay(report_data, measured):
+        earlier.append(await answer(report_data, measured))
         return earlier[0]
 
     local.conclaves._evidence = replay
@@ -473,7 +474,7 @@ async def step(channel, reader, writer):
 
 
 async def test_a_platform_that_is_out_of_order_is_a_clear_error(local, sent):
-    class Broken:
+    class Broken(Hardware):
         def evidence(self, report_data):
             raise HostError("the kernel does not answer")
 

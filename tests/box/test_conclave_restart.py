@@ -1,15 +1,20 @@
 """A conclave outlives bentod as any instance does, and is attested anew afterwards. Real processes."""
 
+import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from tests.box.test_conclave import ECHO, answer
 from tests.crash.process_box import process_box
 
+import bento
 from bento.client.conclave import Trust
 from bento.conclave.appraise import Roots
 from bento.conclave.attesters.emulated import EmulatedPlatform
 from bento.conclave.trust import TrustPolicy
+from bento.errors import AttestationError
 
 
 @pytest.fixture
@@ -18,6 +23,24 @@ async def box():
         with box.config.open("a") as config:
             config.write('[conclave]\nattester = "emulated"\n')
         yield box
+
+
+async def test_after_an_upgrade_older_guests_are_what_they_were_measured_as(box, tmp_path):
+    """The new release's guests are another runtime, which this client does not know."""
+    await box.start()
+    root = EmulatedPlatform.load(box.state / "emulated").root
+    trust = Trust(TrustPolicy().allowing_emulated(), Roots(emulated=root))
+    instance = await box.box.install(ECHO, trust)
+    await box.end(signal.SIGTERM)
+    newer = tmp_path / "newer"
+    shutil.copytree(Path(bento.__file__).parent, newer / "bento")
+    with (newer / "bento/conclave/inside.py").open("a") as source:
+        source.write("# what another release has\n")
+    await box.start(env=os.environ | {"PYTHONPATH": str(newer)})
+    assert await answer(await instance.invoke("as before")) == b"as before"
+    with pytest.raises(AttestationError, match="runtime"):
+        await box.box.install(ECHO, trust)
+    await instance.shutdown()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bento.box.journal import Entry, Journal
+from bento.box.journal import _FORMATS, Entry, Journal
 from bento.box.ledger import JournalLedger
 from bento.box.tokens import Count
 from bento.errors import HostError
@@ -132,6 +132,31 @@ async def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
         Journal.open(path)
     assert "newer bentod" in caught.value.hint
     assert path.read_bytes() == before
+
+
+async def test_what_a_guest_was_measured_as_stays_with_it_and_goes_with_it(tmp_path):
+    journal = Journal.open(tmp_path / "journal.db")
+    await journal.add(replace(ENTRY, measured=b"m" * 32))
+    journal = await reopened(journal, tmp_path)
+    [entry] = await journal.entries()
+    assert entry.measured == b"m" * 32
+    await journal.forget(entry.name)
+    rows = await journal.write(lambda db: db.execute("SELECT * FROM measured").fetchall())
+    assert rows == []
+    await journal.close()
+
+
+async def test_a_journal_of_format_3_is_taken_over(tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("bento.box.journal._FORMATS", _FORMATS[:3])
+        journal = Journal.open(tmp_path / "journal.db")
+        await journal.add(ENTRY)
+        await journal.close()
+    journal = Journal.open(tmp_path / "journal.db")
+    assert await journal.entries() == [ENTRY]
+    assert ENTRY.measured == b""
+    await journal.add(replace(ENTRY, record=replace(RECORD, instance_id="new"), measured=b"m"))
+    await journal.close()
 
 
 async def test_what_another_boot_left_is_dropped(tmp_path):

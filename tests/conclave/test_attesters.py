@@ -2,7 +2,6 @@
 documented interfaces (no such hardware here, and each says so), a real software TPM.
 """
 
-import asyncio
 import os
 import shutil
 import struct
@@ -23,7 +22,7 @@ from bento.conclave.attesters.gramine_sgx import GramineSgxAttester
 from bento.conclave.attesters.tpm import TpmAttester
 from bento.conclave.attesters.tsm import TsmAttester
 from bento.conclave.claims import Kind
-from bento.conclave.collateral import REFRESH_AFTER, CollateralStore
+from bento.conclave.collateral import CollateralStore
 from bento.errors import AttestationError, HostError, UsageError
 
 
@@ -211,25 +210,6 @@ def test_what_never_ran_on_hardware_says_so():
 
 
 # --- the box's collateral
-
-
-def test_collateral_is_due_daily_and_replaced_only_by_good_collateral(tmp_path):
-    text = samples.data("sgx_quote_collateral.json").decode()
-    box = CollateralStore(tmp_path / "c")
-    assert box.due(NOW)
-
-    async def fetch(quote):
-        assert quote == b"quote"
-        return answers.pop(0)
-
-    answers = [text, "nonsense", text]
-    asyncio.run(box.refresh(b"quote", fetch))
-    written = int((tmp_path / "c" / "dcap.json").stat().st_mtime)
-    assert not box.due(written + REFRESH_AFTER - 1)
-    assert box.due(written + REFRESH_AFTER)
-    with pytest.raises(AttestationError):
-        asyncio.run(box.refresh(b"quote", fetch))
-    assert (tmp_path / "c" / "dcap.json").read_text() == text
 
 
 def test_missing_collateral_is_a_plain_error(tmp_path):

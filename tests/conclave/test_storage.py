@@ -85,7 +85,7 @@ OPERATIONS = st.lists(
 
 
 @given(OPERATIONS, st.sampled_from([0, -1]), st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=70)
 def test_any_use_gives_what_a_plain_file_gives(tmp_path_factory, operations, buffering, chance):
     base = tmp_path_factory.mktemp("any")
     sealed = SealedFolder(str(base))

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bento.box import fetch
+from bento.box.refresher import Refresher
 from bento.conclave import runtime
 from bento.conclave.attesters.emulated import EmulatedAttester, EmulatedPlatform
 from bento.conclave.attesters.tpm import TpmAttester
 from bento.conclave.attesters.tsm import TsmAttester
 from bento.conclave.claims import Kind
 from bento.conclave.collateral import CollateralStore
+from bento.errors import HostError
 from bento.guest import blob
 from bento.guest.enclosure import LIBRARIES
 from bento.sandbox import image_named
@@ -64,6 +68,25 @@ def make_attester(config: Config) -> Attester:
     return _MAKERS[config.conclave.attester](config)
 
 
+def make_refresher(config: Config, attester: Attester | None, socks: str) -> Refresher | None:
+    """What keeps the platform's collateral fresh, where it can be fetched: on a TDX machine.
+
+    `socks`: the functions' tor's SOCKS port. Raises HostError."""
+    if not isinstance(attester, TsmAttester) or attester.kind is not Kind.TDX:
+        return None
+    chosen = config.conclave
+    if chosen.service and chosen.service_via == "tor" and not socks:
+        raise HostError('conclave.service_via = "tor" needs a functions\' tor', "see [tor]")
+    proxy = socks if chosen.service_via == "tor" else ""
+    return Refresher(
+        Kind.TDX,
+        attester.quote,
+        collateral_store(config),
+        chosen.service,
+        partial(fetch.get, socks=proxy),
+    )
+
+
 def _emulated(config: Config) -> Attester:
     folder = Path(config.conclave.platform or config.state / "emulated")
     now = int(time.time())
@@ -74,14 +97,15 @@ def _emulated(config: Config) -> Attester:
 
 def _tsm(config: Config) -> Attester:
     kind = Kind.TDX if _TDX_DEVICE.exists() else Kind.SNP
-    return TsmAttester(kind, _store(config))
+    return TsmAttester(kind, collateral_store(config))
 
 
 def _tpm(config: Config) -> Attester:
-    return TpmAttester(config.conclave.tpm_key, _store(config))
+    return TpmAttester(config.conclave.tpm_key, collateral_store(config))
 
 
-def _store(config: Config) -> CollateralStore:
+def collateral_store(config: Config) -> CollateralStore:
+    """Where vendors' statements are kept."""
     return CollateralStore(Path(config.conclave.collateral or config.state / "collateral"))
 
 

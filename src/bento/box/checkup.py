@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from bento.sandbox import Layer
 
 _ATTESTERS = {"gramine-sgx": (), "tsm": ("tsm",), "tpm": ("tpm",), "emulated": ("emulated",)}
+
+
+_DAY = 86400  # seconds
 
 
 class State(Enum):
@@ -96,6 +100,8 @@ async def check_up(path: Path) -> Report:
             findings.append(_found("files", "identity", False, str(error)))
         findings += await _functions_tor(config)
     findings += _attesters(config.conclave.attester if config else "none")
+    if config is not None:
+        findings += _collateral(config, int(time.time()))
     return Report(tuple(findings), tuple(expected.torrc) if expected else ())
 
 
@@ -204,6 +210,27 @@ def _attesters(chosen: str) -> Iterable[Finding]:
             yield _found("conclaves", finding.source, finding.present, finding.remark)
         else:
             yield Finding("conclaves", finding.source, State.UNTESTABLE, finding.remark)
+
+
+def _collateral(config: Config, now: int) -> Iterable[Finding]:
+    """What is stapled to evidence of a confidential VM: its age, and when it ends."""
+    if config.conclave.attester != "tsm":
+        return
+    from bento.box.attester import collateral_store, make_attester
+    from bento.conclave.claims import Kind
+
+    area, name = "conclaves", "collateral"
+    attester = make_attester(config)
+    try:
+        issued, ends = collateral_store(config).window(attester.kind)
+    except BentoError as error:
+        how = "set conclave.service" if attester.kind is Kind.TDX else "fetch it, see conclaves.md"
+        yield _found(area, name, False, f"{error}: {how}")
+        return
+    detail = f"{(now - issued) // _DAY} days old, ends in {max(0, ends - now) // _DAY} days"
+    if attester.kind is Kind.TDX and not config.conclave.service:
+        detail += "; fetched by nobody but you, since conclave.service is not set"
+    yield _found(area, name, now < ends, detail)
 
 
 def _found(area: str, name: str, present: bool, detail: str) -> Finding:

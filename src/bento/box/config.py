@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from bento.protocol.manifest import read_size, read_time
 from bento.sandbox import runtime_named
 
 MIB = 1 << 20
+_SERVICE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+[A-Za-z0-9\]](/[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 ATTESTERS = ("none", "emulated", "tsm", "tpm")
 
 
@@ -99,6 +101,8 @@ class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     platform: str = ""  # emulated: where its keys are; default: `emulated` in the box's state
     tpm_key: str = ""  # tpm: a handle or a context file of tpm2-tools
     collateral: str = ""  # vendors' statements to staple; default: `collateral` in the box's state
+    service: str = ""  # where the box fetches TDX collateral daily: Intel's base URL or a PCCS's
+    service_via: str = "direct"  # or "tor": through the functions' tor
     libraries: str = ""  # where the guest's libraries are copied to; everyone must be able to enter
 
 
@@ -174,6 +178,10 @@ def _check(config: Config) -> None:
         raise ValueError(f"conclave.attester is one of {', '.join(ATTESTERS)}")
     if config.conclave.attester == "tpm" and not config.conclave.tpm_key:
         raise ValueError('conclave.attester = "tpm" needs conclave.tpm_key')
+    if config.conclave.service_via not in ("direct", "tor"):
+        raise ValueError('conclave.service_via is "direct" or "tor"')
+    if config.conclave.service and not _SERVICE.fullmatch(config.conclave.service):
+        raise ValueError("conclave.service is a URL such as https://api.trustedservices.intel.com")
     if config.metrics is not None:
         _check_local(config.metrics.listen)
     EgressRules.parse(config.egress.rules)

@@ -35,6 +35,7 @@ class Instance:
     share: Share = field(repr=False)  # of the box's uplink
     bytes_in: int = 0
     bytes_out: int = 0
+    measured: bytes = b""  # see `conclaves`; an older bentod may have started the guest
     relays: set[Relay] = field(default_factory=set, repr=False)
     ending: asyncio.Task[None] | None = field(default=None, repr=False)
     renewed: float = field(default_factory=time.monotonic)  # or taken over
@@ -54,7 +55,7 @@ class Instance:
         """The instance of a journal's entry, after a restart."""
         return cls(
             *(entry.name, terms, sandbox, ways, entry.expires, entry.token, share),
-            *(entry.bytes_in, entry.bytes_out),
+            *(entry.bytes_in, entry.bytes_out, entry.measured),
         )
 
     @property
@@ -70,6 +71,7 @@ class Instance:
             token=self.token,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            measured=self.measured,
         )
 
     # A relay's gate: bytes are counted, and wait for their turn at a full uplink.

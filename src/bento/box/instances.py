@@ -130,7 +130,8 @@ class Instances:
         token, invocation, shutdown = self._tokens.mint(terms.function)
         share = self._uplink.share(terms.holder)
         ways = self._guard(name, terms, expires)
-        instance = Instance(name, terms, sandbox, ways, expires, token, share)
+        measured = self._conclaves.measured(terms)
+        instance = Instance(*(name, terms, sandbox, ways, expires, token, share), measured=measured)
         start = self._conclaves.bound(terms) + terms.start(expires)
         try:
             await instance.ways.serve(sandbox.egress_listener)
@@ -178,7 +179,7 @@ class Instances:
 
     def _put(self, instance: Instance) -> None:
         self._by_token[instance.token] = instance
-        self._conclaves.attend(instance.sandbox)
+        self._conclaves.attend(instance.sandbox, instance.measured)
         self.spawn(self._watch(instance), self._lasting)
 
     # -- looking up ------------------------------------------------------------------------------

@@ -54,7 +54,8 @@ _TABLES: rowsums.Tables = {
     "drawn": (("instance", "counter", "bytes"), ("instance", "counter")),
 }
 
-_SUMMED = _TABLES | witness.TABLES
+_MEASURED: rowsums.Tables = {"measured": (("instance", "measurement"), ("instance",))}
+_SUMMED = _TABLES | witness.TABLES | _MEASURED
 
 _FORMATS = (
     (
@@ -93,6 +94,15 @@ _FORMATS = (
     ),
     rowsums.statements(_TABLES),
     witness.FORMAT,
+    (
+        """
+    CREATE TABLE measured (          -- conclaves only, where this machine's software measures them
+        instance    TEXT PRIMARY KEY REFERENCES instances ON DELETE CASCADE,
+        measurement BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID
+        """,
+        *rowsums.statements(_MEASURED),
+    ),
 )
 """What leads from format N to N + 1 (`PRAGMA user_version`). Only ever appended to."""
 
@@ -119,6 +129,7 @@ class Entry:
     bytes_in: int = 0
     bytes_out: int = 0
     ending: bool = False
+    measured: bytes = b""  # what its guest was measured as when it was started
 
     @property
     def name(self) -> str:
@@ -304,12 +315,18 @@ def _insert(database: sqlite3.Connection, entry: Entry) -> None:
             *(entry.bytes_in, entry.bytes_out, entry.ending),
         ),
     )
+    if entry.measured:
+        database.execute(
+            "INSERT INTO measured (instance, measurement) VALUES (?, ?)",
+            (entry.name, entry.measured),
+        )
 
 
 def _entries(database: sqlite3.Connection) -> list[Entry]:
     rows = database.execute(
         "SELECT sandbox, manifest, function, upload, holder, expires, token,"
-        " bytes_in, bytes_out, ending FROM instances"
+        " bytes_in, bytes_out, ending, coalesce(measurement, x'')"
+        " FROM instances LEFT JOIN measured ON instance = name"
     )
     return [_entry(*row) for row in rows]
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from bento.conclave import verify_dcap
 from bento.conclave.claims import Kind
-from bento.conclave.evidence import LAYOUT
+from bento.conclave.evidence import DCAP_PARTS, LAYOUT
 from bento.errors import AttestationError, HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 REFRESH_AFTER: Final = 86400  # seconds; Intel's collateral lives 30 days, revocations must not wait
@@ -38,12 +39,11 @@ _FILES: Final[Mapping[Kind, Mapping[str, str]]] = {
 
 def parse_dcap(text: str | bytes) -> dict[str, bytes]:
     """The nine parts from the JSON of a DCAP library. Raises AttestationError."""
-    names = [part.name for part in LAYOUT[Kind.SGX][1][1:]]
     try:
         fields = json.loads(text)
         return {
             name: bytes.fromhex(fields[name]) if name in _HEX_PARTS else fields[name].encode()
-            for name in names
+            for name in _dcap_names()
         }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AttestationError("the collateral is not the JSON of a DCAP library") from error
@@ -73,17 +73,27 @@ class CollateralStore:
         except FileNotFoundError:
             return True
 
-    async def refresh(self, quote: bytes, fetch: Callable[[bytes], Awaitable[str]]) -> None:
-        """Ask `fetch` for the collateral of `quote` and keep it, if it has the right form.
-
-        Raises AttestationError, and whatever `fetch` raises; the old file stays then.
-        """
-        text = await fetch(quote)
-        parse_dcap(text)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def put(self, parts: Mapping[str, bytes]) -> None:
+        """Keep DCAP collateral, verified already. Raises HostError; the old one stays then."""
+        fields = {
+            name: parts[name].hex() if name in _HEX_PARTS else parts[name].decode()
+            for name in _dcap_names()
+        }
         temporary = self._folder / f"{_DCAP}.new"
-        temporary.write_text(text)
-        temporary.replace(self._folder / _DCAP)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(fields))
+            temporary.replace(self._folder / _DCAP)
+        except OSError as error:
+            raise HostError(f"{self._folder} cannot be written: {error.strerror}") from error
+
+    def window(self, kind: Kind) -> tuple[int, int]:
+        """When the oldest piece of what is stapled was issued, when the first of them ends: seconds
+        since 1970. What nobody has verified may lie. Raises HostError, AttestationError."""
+        parts = self.parts(kind)
+        if kind in (Kind.SGX, Kind.TDX):
+            return verify_dcap.window(parts)
+        return verify_dcap.list_window(parts["crl"], "crl")
 
     def _read(self, name: str, *, needed: bool) -> bytes:
         try:
@@ -94,15 +104,5 @@ class CollateralStore:
             raise HostError(f"{name} is missing from the box's collateral folder") from error
 
 
-async def fetch_from_intel(quote: bytes) -> str:
-    """Collateral from Intel's own service (not a third party's cache); untested on hardware.
-
-    Raises HostError.
-    """
-    import dcap_qvl  # the guest never fetches, so it need not load this
-
-    try:
-        collateral = await dcap_qvl.get_collateral(dcap_qvl.INTEL_PCS_URL, quote)
-    except (ValueError, RuntimeError) as error:
-        raise HostError(f"Intel's collateral service did not answer: {error}") from error
-    return str(collateral.to_json())
+def _dcap_names() -> list[str]:
+    return [part.name for part in DCAP_PARTS if part.name != "quote"]

@@ -69,7 +69,7 @@ def verify_dcap(evidence: Evidence, now: int, root: x509.Certificate | None) -> 
         raise AttestationError(f"the quote is not of kind {evidence.kind}")
     _check_spelling(evidence, quote, root)
     claims = _judge(evidence, now, root)
-    issued, expires = _window(evidence.parts)
+    issued, expires = window(evidence.parts)
     return _claims(evidence.kind, claims, issued, expires)
 
 
@@ -134,24 +134,34 @@ def _facts_policy(now: int) -> dcap_qvl.QuotePolicy:
     return policy.accepted_sgx_types(_SGX_TYPES)
 
 
-def _window(parts: Mapping[str, bytes]) -> tuple[int, int]:
+def window(parts: Mapping[str, bytes]) -> tuple[int, int]:
     """When the oldest piece of collateral was issued, and when the first of them ends.
 
     The root's revocation list is renewed yearly; it counts for the end, not for the age.
+    Raises AttestationError.
     """
     issued, expires = [], []
     for name in ("tcb_info", "qe_identity"):
-        document = json.loads(parts[name])
-        issued.append(_seconds(document["issueDate"]))
-        expires.append(_seconds(document["nextUpdate"]))
+        try:
+            document = json.loads(parts[name])
+            issued.append(_seconds(document["issueDate"]))
+            expires.append(_seconds(document["nextUpdate"]))
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+            raise AttestationError(f"the {name} has no dates") from error
     for name in _GUARDED_CRLS:
-        crl = chains.read_crl(parts[name], name)
-        if crl.next_update_utc is None:
-            raise AttestationError(f"the {name} has no end of validity")
-        expires.append(int(crl.next_update_utc.timestamp()))
+        begins, ends = list_window(parts[name], name)
+        expires.append(ends)
         if name != "root_ca_crl":
-            issued.append(int(crl.last_update_utc.timestamp()))
+            issued.append(begins)
     return min(issued), min(expires)
+
+
+def list_window(crl: bytes, name: str) -> tuple[int, int]:
+    """When a revocation list was issued, and when it ends. Raises AttestationError."""
+    read = chains.read_crl(crl, name)
+    if read.next_update_utc is None:
+        raise AttestationError(f"the {name} has no end of validity")
+    return int(read.last_update_utc.timestamp()), int(read.next_update_utc.timestamp())
 
 
 def _seconds(text: str) -> int:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = "/conclave"  # where the sandbox shows the libraries of the named module
 _NUMBERS = 1 << 32
+_AT_ONCE = 8  # questions that the box has not answered
 _OPERATIONS = {control.MAY_INVOKE: caveats.INVOKE, control.MAY_ATTACH: caveats.ATTACH}
 
 
@@ -116,6 +117,7 @@ class Enclosure:
         self._bound: control.Bound | None = None
         self._boxes: list[ControlConnection] = []
         self._asked: dict[int, tuple[bytes, EnclosedConnection]] = {}
+        self._waiting: list[tuple[bytes, EnclosedConnection]] = []
         self._number = 0
 
     def connection(self, sock: Any, runtime: Runtime, opening: bytes) -> EnclosedConnection:
@@ -140,8 +142,9 @@ class Enclosure:
             self._bound = self._bound or message
         elif isinstance(message, control.Measured):
             asked = self._asked.pop(message.number, None)
-            if asked is not None and asked[1].sock.fileno() >= 0:
+            if asked is not None and _open(asked[1]):
                 asked[1].attested(message.evidence)
+            self._ask_on()
 
     def joined(self, box: ControlConnection) -> None:
         """A box has connected: the first, or the same one after a restart."""
@@ -154,7 +157,22 @@ class Enclosure:
             self._boxes.remove(box)
 
     def _ask(self, wanted: bytes, connection: EnclosedConnection) -> None:
-        self._number = (self._number + 1) % _NUMBERS
-        self._asked[self._number] = wanted, connection
-        if self._boxes:
-            self._boxes[-1].send(control.Measure(self._number, wanted))
+        self._waiting = [each for each in self._waiting if _open(each[1])]
+        self._waiting.append((wanted, connection))
+        self._ask_on()
+
+    def _ask_on(self) -> None:
+        """A platform may take a second for each piece of evidence: for clients that come and go more
+        quickly none is asked, so that they hold up nobody and cost no memory."""
+        while self._waiting and len(self._asked) < _AT_ONCE:
+            wanted, connection = self._waiting.pop(0)
+            if not _open(connection):
+                continue
+            self._number = (self._number + 1) % _NUMBERS
+            self._asked[self._number] = wanted, connection
+            if self._boxes:
+                self._boxes[-1].send(control.Measure(self._number, wanted))
+
+
+def _open(connection: EnclosedConnection) -> bool:
+    return bool(connection.sock.fileno() >= 0)

@@ -107,6 +107,12 @@ class Event(Enum):
     FUNCTIONS_TOR_BACK = _warning("the functions' tor is back")
     SANDBOX_FAILED = _warning("a sandbox could not be started: {fault}", fault=Fault)
     NO_EVIDENCE = _warning("the platform gave a conclave no evidence: {fault}", fault=Fault)
+    COLLATERAL_RENEWED = _info("new collateral was fetched and verified")
+    COLLATERAL_FAILED = _warning(
+        "new collateral could not be had, the old one stays: {fault}", fault=Fault
+    )
+    NO_COLLATERAL = _warning("there is no collateral to staple: {fault}", fault=Fault)
+    COLLATERAL_ENDS = _warning("the collateral ends in {days} days", days=int)
     METRICS_OPEN = _info("metrics are served")
     FAULT = _error("a fault of bentod: {fault}", fault=Fault)
     LIBRARY = _warning("{library} complained", library=Library)

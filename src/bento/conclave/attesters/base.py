@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from bento.conclave.claims import REPORT_DATA_SIZE
 from bento.errors import UsageError
@@ -25,6 +25,17 @@ class Attester(Protocol):
         """What an operator is told about this source: its limits, or that it is untested."""
         ...
 
+    @property
+    def measurement(self) -> bytes:
+        """What a guest of this release is measured as, by attesters that are software of ours; hardware
+        measures what runs, and its attesters say nothing here."""
+        ...
+
+    def of(self, measured: bytes) -> Attester:
+        """The one for a guest that was measured as that when it was started, perhaps by an earlier
+        release. Raises HostError."""
+        ...
+
     def evidence(self, report_data: bytes) -> Evidence:
         """Evidence over exactly `REPORT_DATA_SIZE` bytes, collateral stapled.
 
@@ -37,8 +48,14 @@ class Attester(Protocol):
         ...
 
 
-class ReadsItsFolder:
-    """For attesters whose collateral stands in a folder, which is read for each evidence."""
+class Hardware:
+    """For attesters that ask hardware: it measures by itself, and collateral stands in a folder, which
+    is read for each evidence."""
+
+    measurement = b""
+
+    def of(self, measured: bytes) -> Self:
+        return self
 
     def refresh(self, now: int) -> None:
         """Nothing is kept."""

@@ -11,6 +11,7 @@ measures the runtime itself, as hardware does; the guest hands over 64 bytes and
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import hashlib
 import json
@@ -185,8 +186,16 @@ class EmulatedAttester:
 
     def __init__(self, platform: EmulatedPlatform, measurement: bytes, now: int) -> None:
         self._platform = platform
-        self._measurement = measurement
+        self.measurement = measurement
         self._collateral = platform.collateral(now)
+
+    def of(self, measured: bytes) -> EmulatedAttester:
+        """Raises HostError for a guest of which nobody knows what it was measured as."""
+        if not measured:
+            raise HostError("it is not known what the guest of an earlier release was measured as")
+        guest = copy.copy(self)
+        guest.measurement = measured
+        return guest
 
     def refresh(self, now: int) -> None:
         """Take new collateral, as a box does daily."""
@@ -194,7 +203,7 @@ class EmulatedAttester:
 
     def evidence(self, report_data: bytes) -> Evidence:
         check_report_data(report_data)
-        quote = self._platform.quote(self._measurement, report_data)
+        quote = self._platform.quote(self.measurement, report_data)
         return dcap_evidence(Kind.EMULATED, quote, self._collateral)
 
 

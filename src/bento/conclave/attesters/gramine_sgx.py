@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bento.conclave import dcap_quote
-from bento.conclave.attesters.base import UNTESTED, ReadsItsFolder, check_report_data
+from bento.conclave.attesters.base import UNTESTED, Hardware, check_report_data
 from bento.conclave.claims import Kind
 from bento.conclave.evidence import DCAP_PARTS, Evidence
 from bento.errors import HostError
@@ -24,7 +24,7 @@ FOLDER: Final = Path("/dev/attestation")
 _MAX_QUOTE: Final = DCAP_PARTS[0].limit
 
 
-class GramineSgxAttester(ReadsItsFolder):
+class GramineSgxAttester(Hardware):
     """Evidence of the enclave this process runs in."""
 
     kind = Kind.SGX

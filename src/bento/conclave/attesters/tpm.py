@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bento.conclave import tpm_quote
-from bento.conclave.attesters.base import UNTESTED, ReadsItsFolder, check_report_data
+from bento.conclave.attesters.base import UNTESTED, Hardware, check_report_data
 from bento.conclave.claims import Kind
 from bento.conclave.evidence import Evidence
 from bento.errors import HostError
@@ -29,7 +29,7 @@ BOOT_REGISTERS: Final = (0, 2, 4, 7)  # TCG PC client: firmware, its drivers, bo
 _PATIENCE: Final = 60  # seconds for one tool; a slow discrete TPM signs in about one
 
 
-class TpmAttester(ReadsItsFolder):
+class TpmAttester(Hardware):
     """Quotes of the SHA-256 bank under one attestation key."""
 
     kind = Kind.TPM

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bento.conclave import dcap_quote
-from bento.conclave.attesters.base import UNTESTED, ReadsItsFolder, check_report_data
+from bento.conclave.attesters.base import UNTESTED, Hardware, check_report_data
 from bento.conclave.claims import Kind
 from bento.conclave.evidence import Evidence
 from bento.errors import HostError
@@ -44,7 +44,7 @@ _KEY_IDS: Final = frozenset(
 )
 
 
-class TsmAttester(ReadsItsFolder):
+class TsmAttester(Hardware):
     """Evidence of the virtual machine this process runs in."""
 
     remark = f"confidential VM (TDX, SNP) through configfs: {UNTESTED}"
@@ -55,6 +55,13 @@ class TsmAttester(ReadsItsFolder):
         self._folder = folder
 
     def evidence(self, report_data: bytes) -> Evidence:
+        return self._pack(*self._ask(report_data))
+
+    def quote(self, report_data: bytes) -> bytes:
+        """A TDX quote alone, for which collateral is to be found. Raises HostError."""
+        return dcap_quote.trim(self._ask(report_data)[0])
+
+    def _ask(self, report_data: bytes) -> tuple[bytes, bytes]:
         check_report_data(report_data)
         try:
             with self._entry() as entry:
@@ -68,7 +75,7 @@ class TsmAttester(ReadsItsFolder):
             raise HostError(f"this machine's evidence comes from {provider!r}, not {self.kind}")
         if generation != "1":
             raise HostError("another process used our TSM report folder")
-        return self._pack(blob, extra)
+        return blob, extra
 
     @contextmanager
     def _entry(self) -> Iterator[Path]:
