@@ -23,7 +23,7 @@ WAYS = function(
         said = {"tor": str(tor.get_version()), "web": greeting("127.80.0.9", web)}
         said["relay"] = greeting("127.91.0.1", orport)
         said["onion"] = tor.create_ephemeral_hidden_service(80).service_id
-        with api.onion_service(81) as service:
+        with api.onion_service(81, wait=False) as service:
             said["own"] = service.address
         try:
             tor.get_info("address")

@@ -4,6 +4,7 @@ The service here answers with Intel's real statements about a real TDX machine, 
 were valid, in Intel's form and in a PCCS's.
 """
 
+import os
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ from bento.conclave.claims import Kind
 from bento.conclave.collateral import REFRESH_AFTER, CollateralStore
 from bento.conclave.evidence import Evidence
 from bento.errors import AttestationError, HostError, UsageError
+from bento.safelog import Event
 
 TDX = samples.tdx()
 QUOTE = TDX.parts["quote"]
@@ -105,27 +107,51 @@ async def test_any_answer_is_bounded_and_read_or_refused(store, raw):
         store.parts(Kind.TDX)
 
 
-async def test_a_failure_keeps_the_old_and_is_told_as_is_an_end_that_comes(store, tmp_path, caplog):
+@pytest.fixture
+def told(monkeypatch):
+    """The events logged, with their fields."""
+    events = []
+    monkeypatch.setattr(
+        "bento.box.refresher.log", lambda event, **fields: events.append((event, fields))
+    )
+    return events
+
+
+async def test_a_failure_keeps_the_old_and_is_told_as_is_an_end_that_comes(store, tmp_path, told):
     store.put(TDX.parts)
     old, dead = store.parts(Kind.TDX), "http://127.0.0.1:1"
-    written = int((tmp_path / "collateral" / "dcap.json").stat().st_mtime)
-    caplog.set_level("INFO")
-    await refresher(store, dead, clock=written + REFRESH_AFTER - 1).look()
-    assert "could not be had" not in caplog.text, "it was not due yet"
-    await refresher(store, dead, clock=max(written + REFRESH_AFTER, ENDS)).look()
-    assert "could not be had, the old one stays" in caplog.text
-    assert "ends in <=0 days" in caplog.text
+    file = tmp_path / "collateral" / "dcap.json"
+    os.utime(file, (ISSUED, ISSUED))
+    await refresher(store, dead, clock=ISSUED + REFRESH_AFTER - 1).look()
+    assert told == [], "it was not due yet"
+    await refresher(store, dead, clock=ISSUED + REFRESH_AFTER).look()
+    await refresher(store, dead, clock=ENDS + 5).look()
+    assert [event for event, _ in told] == [
+        *(Event.COLLATERAL_FAILED, Event.COLLATERAL_FAILED, Event.COLLATERAL_ENDS)
+    ]
+    assert told[-1][1] == {"days": 0}
     assert store.parts(Kind.TDX) == old
-    caplog.clear()
-    await refresher(store, "", clock=ENDS - WARN_BEFORE - 1).look()
-    assert caplog.text == ""
+
+
+async def test_an_end_is_told_a_week_before_whoever_fetches(store, told):
+    store.put(TDX.parts)
+    await refresher(store, "", clock=ENDS - WARN_BEFORE).look()
+    assert told == []
     await refresher(store, "", clock=ENDS - WARN_BEFORE + 1).look()
-    assert "the collateral ends in <=8 days" in caplog.text
+    assert told == [(Event.COLLATERAL_ENDS, {"days": 6})]
 
 
-async def test_without_any_the_operator_is_told(store, caplog):
+async def test_what_is_due_is_fetched_once_a_day(store, told):
+    async with service(TDX.parts) as intel:
+        for _ in range(3):
+            await refresher(store, intel.url).look()
+        assert len(intel.asked) == 4
+    assert told[0] == (Event.COLLATERAL_RENEWED, {})
+
+
+async def test_without_any_the_operator_is_told(store, told):
     await refresher(store, "").look()
-    assert "there is no collateral to staple" in caplog.text
+    assert [event for event, _ in told] == [Event.NO_COLLATERAL]
 
 
 def test_intel_itself_keeps_the_roots_list_elsewhere():

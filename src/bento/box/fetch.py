@@ -24,6 +24,12 @@ _PATIENCE = 60  # seconds in all, tor's circuit included
 _USER = "collateral"  # keeps it off the circuits of functions
 
 
+_FAILURES = (
+    *(OSError, TimeoutError, TorError, ValueError),
+    *(asyncio.IncompleteReadError, asyncio.LimitOverrunError),
+)
+
+
 async def get(url: str, socks: str = "") -> Answer:
     """The answer to a GET of `url`, through the SOCKS port `socks` (an endpoint) if there is one.
 
@@ -31,7 +37,7 @@ async def get(url: str, socks: str = "") -> Answer:
     try:
         async with asyncio.timeout(_PATIENCE):
             return await _get(url, socks)
-    except (OSError, TimeoutError, TorError, ValueError, asyncio.IncompleteReadError) as error:
+    except _FAILURES as error:
         raise HostError(
             f"{urlsplit(url).hostname} gave no answer: {type(error).__name__}"
         ) from error

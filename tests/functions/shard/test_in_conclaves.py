@@ -16,6 +16,7 @@ from bento.box import attester
 from bento.client.conclave import Trust
 from bento.conclave import verify_tpm
 from bento.conclave.appraise import Roots
+from bento.conclave.attesters.base import Hardware
 from bento.conclave.attesters.emulated import EmulatedAttester, EmulatedPlatform
 from bento.conclave.claims import Kind
 from bento.conclave.trust import TrustPolicy
@@ -33,7 +34,7 @@ from bento.functions.shard.vendors import Vendors
 EMULATED, TPM = "none (emulated)", "CN=TPM root"
 
 
-class TpmAttester:
+class TpmAttester(Hardware):
     """A platform of another maker."""
 
     kind = Kind.TPM
