@@ -71,9 +71,12 @@ def test_any_file_is_imported_or_refused(data, kind, collateral):
 
 @given(
     st.recursive(
-        st.none() | st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+        st.none() | st.text() | st.integers(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+        max_leaves=9,
     )
 )
+@settings(max_examples=60)
 def test_any_json_is_collateral_or_refused(document):
     try:
         importing.from_files(samples.data("sgx_quote"), json.dumps(document).encode())
