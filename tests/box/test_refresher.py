@@ -107,6 +107,14 @@ async def test_any_answer_is_bounded_and_read_or_refused(store, raw):
         store.parts(Kind.TDX)
 
 
+@pytest.mark.parametrize("raw", [HEAD + b"\r\n" + bytes(300_000), HEAD + b"X: " + bytes(300_000)])
+async def test_a_long_answer_is_not_taken_in(raw):
+    async with service(TDX.parts) as strange:
+        strange.raw = raw
+        with pytest.raises(HostError, match="gave no answer"):
+            await fetch.get(strange.url)
+
+
 @pytest.fixture
 def told(monkeypatch):
     """The events logged, with their fields."""
