@@ -204,6 +204,12 @@ def test_check_tells_its_age(tmp_path, monkeypatch):
     assert late.is_problem
 
 
+def test_check_tells_what_an_snp_machine_lacks(tmp_path):
+    [missing] = checkup._collateral(config(tmp_path), CLOCK)
+    assert missing.is_problem
+    assert missing.detail.startswith("no revocation list is in the box's collateral folder")
+
+
 def test_only_a_tdx_machine_fetches_and_only_from_what_is_named(tmp_path, monkeypatch):
     box = config(tmp_path, 'service = "https://pccs.example:8081"\nservice_via = "tor"')
     assert attester.make_refresher(box, attester.make_attester(box), "unix:/socks") is None

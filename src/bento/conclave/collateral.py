@@ -93,6 +93,8 @@ class CollateralStore:
         parts = self.parts(kind)
         if kind in (Kind.SGX, Kind.TDX):
             return verify_dcap.window(parts)
+        if not parts["crl"]:
+            raise HostError("no revocation list is in the box's collateral folder")
         return verify_dcap.list_window(parts["crl"], "crl")
 
     def _read(self, name: str, *, needed: bool) -> bytes:
