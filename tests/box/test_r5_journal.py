@@ -33,7 +33,7 @@ async def filled(path, measured=b"m" * 32):
         record = replace(RECORD, instance_id=name)
         token = bytes([number]) * 16
         await journal.add(replace(ENTRY, record=record, token=token, measured=measured))
-        await ledger.spend(name, [Count(b"uses", 9)], b"session")
+        await ledger.spend(name, [Count(b"uses", 9)], b"the visit")
         await ledger.draw(name, [Count(b"bytes", 9)], number)
     await journal.count({"name-2": (5, 6)})
     await journal.ending("name-3")
@@ -106,7 +106,9 @@ def test_any_end_cut_off(journal, where):
     assert not check(journal, raw[: max(1, int(where * len(raw)))])
 
 
-@pytest.mark.parametrize("value", [b"f" * 32, b"uses", b"session", b"name-3", b'memory = "1 MiB"'])
+@pytest.mark.parametrize(
+    "value", [b"f" * 32, b"uses", b"the visit", b"name-3", b'memory = "1 MiB"']
+)
 def test_each_value_that_was_changed_is_noticed(journal, value):
     raw = journal[1]
     last = raw.rindex(value)
