@@ -3,7 +3,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 PACKAGES := packaging/debian-packages.txt
 
-.PHONY: setup demo check test unit campaign vm bench experiment-scale experiment-fingerprinting \
+.PHONY: setup demo check test unit campaign vm bench experiment-scale experiment-balancer experiment-fingerprinting \
 	experiment-download lock clean
 .DELETE_ON_ERROR:
 
@@ -49,6 +49,10 @@ bench: setup
 # LoadBalancer with 100 to 100,000 visitors, by simulation; CONSENSUS=FILE reads a tor's own.
 experiment-scale: setup
 	@$(BIN)/python -m experiments.scale $(if $(CONSENSUS),--consensus $(CONSENSUS))
+
+# The paper's figure 5: thirteen clients, four servers, on a private network; four minutes.
+experiment-balancer: setup
+	@$(BIN)/python -m experiments.balancer
 
 # Who can tell which of 52 sites was visited, from cells before the guard; ROUNDS=N visits to each, STORED=1
 # attacks the stored visits. Fetches the sites (300 MB of packages) once.

@@ -17,7 +17,8 @@ from bento.protocol.values import encode_values
 from bento.protocol.wire import encode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHIPPED = {each.name: each.upload() for each in CATALOGUE} | {
+CARRIES_CELLS = {"front", "replica"}  # Tor's cell protocol makes them larger; docs/unlinkability.md
+SHIPPED = {each.name: each.upload() for each in CATALOGUE if each.name not in CARRIES_CELLS} | {
     path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.py"))
 }
 CALLS = {
@@ -51,3 +52,9 @@ def test_the_upload_fits_in_the_first_window_of_a_circuit():
 def test_unpadded_they_could_be_told_apart():
     sizes = {name: len(upload) // CELL for name, upload in SHIPPED.items()}
     assert len(set(sizes.values())) > 1
+
+
+def test_r17_functions_that_carry_the_cell_library_are_the_only_larger_ones():
+    sizes = {each.name: flights(each.upload(), [[], {}])[1] for each in CATALOGUE}
+    assert {name for name, size in sizes.items() if size > padded(1, UPLOAD_CLASS)} == CARRIES_CELLS
+    assert {sizes[name] for name in CARRIES_CELLS} == {padded(100_000, UPLOAD_CLASS)}

@@ -28,6 +28,7 @@ COMMANDS = {
     "browse": ("browse", "fetch a web page through a box"),
     "put": ("put", "leave a file on a box, sealed, and print its ticket"),
     "get": ("get", "fetch a file by its ticket"),
+    "balance": ("balance", "an onion service that grows over boxes as its visitors need"),
     "functions": ("functions", "the functions that come with Bento"),
     "new": ("new", "begin a function of your own, with a test"),
     "shard": ("shard", "make lost shards of a file anew"),

@@ -21,11 +21,12 @@ def place_arguments(parser: argparse.ArgumentParser) -> None:
         help="most seconds to work and wait for a place on a loaded box (default: %(default)g)",
     )
     parser.add_argument(
-        "--lifetime", metavar="TIME", type=_time, help="e.g. 2m, in place of the manifest's own"
+        "--lifetime", metavar="TIME", type=time_of, help="e.g. 2m, in place of the manifest's own"
     )
 
 
-def _time(text: str) -> int:
+def time_of(text: str) -> int:
+    """Seconds, for argparse."""
     try:
         return read_time(text)
     except ValueError as error:

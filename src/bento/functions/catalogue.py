@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from bento.functions.balancer import upload as balancer
 from bento.functions.browser import client as browser
 from bento.functions.dropbox import transfer as dropbox
 from bento.protocol.manifest import manifest_text
@@ -45,5 +47,19 @@ CATALOGUE = (
         "keeps a sealed file, or a shard of one, until it was fetched or its time is over",
         "its size, when it came and how often it went; not its content, name, or whose it is",
         dropbox.upload,
+    ),
+    Shipped(
+        "front",
+        "bento balance --files DIR, bento balance --to HOST:PORT",
+        "holds an onion service's address and sends each visitor to a replica it starts elsewhere",
+        "the service's key, address and content, and when visitors come; not who, nor what they read",
+        partial(balancer.build, balancer.FRONT),
+    ),
+    Shipped(
+        "replica",
+        "installed by a front",
+        "serves visitors of an onion service whose key it never has",
+        "the content, what each visitor asks for and when; not who they are",
+        partial(balancer.build, balancer.REPLICA),
     ),
 )

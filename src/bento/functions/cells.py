@@ -36,11 +36,16 @@ def carrying(source: str) -> bytes:
     upload = BytesIO()
     with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
-            info = zipfile.ZipInfo(name, _DATE)
-            info.create_system = 3  # Unix, on every machine
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name])
+            archive.writestr(entry(name), files[name])
     return upload.getvalue()
+
+
+def entry(name: str) -> zipfile.ZipInfo:
+    """How a file stands in an upload, on every machine alike."""
+    info = zipfile.ZipInfo(name, _DATE)
+    info.create_system = 3  # Unix
+    info.external_attr = 0o644 << 16
+    return info
 
 
 def main(words: list[str]) -> int:

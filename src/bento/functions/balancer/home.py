@@ -1,0 +1,116 @@
+"""The part at home: gives a front on some box its key, the content and the replica's code, and looks at
+it from time to time. The service needs nobody at home: it goes on without, until its lifetime ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bento.client.owners import remember
+from bento.errors import BentoError, BoxError, RemoteProtocolError
+from bento.functions.balancer import upload
+from bento.onion.blinding import OnionIdentity
+
+if TYPE_CHECKING:
+    from bento.client.box import Box
+    from bento.client.instance import Instance
+    from bento.client.session import Session
+    from bento.functions.balancer.fleet import Options
+
+MAX_ANSWER = 17 << 20
+_LONGEST_LINE = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be served, and how. `key`: an `hs_ed25519_secret_key` file; `points`: what an earlier
+    front of this key gave, or empty. `lifetime` in seconds."""
+
+    key: bytes = field(repr=False)
+    points: bytes = field(repr=False)
+    kind: int
+    content: bytes = field(repr=False)
+    options: Options
+    lifetime: int
+
+    @property
+    def address(self) -> str:
+        return f"{OnionIdentity.from_c_tor_file(self.key).address}.onion"
+
+
+@dataclass
+class Service:
+    """A front that serves. `session` is the one that began it."""
+
+    address: str
+    front: Instance
+    session: Session = field(repr=False)
+
+
+async def begin(box: Box, plan: Plan) -> Service:
+    """A front on this box, given all it needs. Raises PolicyError, BoxError."""
+    code, replica = upload.build(upload.FRONT), upload.build(upload.REPLICA)
+    terms = upload.front_terms(code, plan.content, plan.options.most, plan.lifetime)
+    front = await box.install(code, manifest=terms)
+    remember(front)
+    try:
+        session = await front.invoke(
+            "serve",
+            kind=plan.kind,
+            points=len(plan.points),
+            content=len(plan.content),
+            code=len(replica),
+            manifest=upload.replica_terms(replica, plan.kind, plan.content, plan.lifetime),
+            **asdict(plan.options),
+        )
+        await session.send(plan.key + plan.points + plan.content + replica)
+        await session.close_input()
+    except BaseException:
+        with contextlib.suppress(BentoError, OSError):
+            await front.shutdown()
+        raise
+    return Service(plan.address, front, session)
+
+
+async def published(service: Service) -> None:
+    """Until visitors can find it. Raises FunctionError, BoxError when that comes to nothing."""
+    said = b""
+    async for piece in service.session:
+        said += piece
+        if said.endswith(b"\n") or len(said) > _LONGEST_LINE:
+            break
+    if said.decode("ascii", errors="replace").strip() != service.address:
+        raise RemoteProtocolError("the front serves another address than its key's")
+
+
+async def status(front: Instance) -> dict[str, Any]:
+    """What the front says of itself: its word."""
+    try:
+        said = json.loads(await _answer(await front.invoke("status")))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("replicas"), list):
+        raise RemoteProtocolError("the front does not describe its service")
+    return said
+
+
+async def points(front: Instance) -> bytes:
+    """Its introduction points with their keys, for `Plan.points` of the next front. Keep them secret."""
+    return await _answer(await front.invoke("points"))
+
+
+async def stop(front: Instance) -> None:
+    """Ends the service and its replicas."""
+    await _answer(await front.invoke("stop"))
+
+
+async def _answer(session: Session) -> bytes:
+    async with session:
+        held = bytearray()
+        async for piece in session:
+            held += piece
+            if len(held) > MAX_ANSWER:
+                raise BoxError("the front says more than it should")
+        return bytes(held)
