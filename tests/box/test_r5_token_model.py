@@ -12,9 +12,17 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from tests.box.test_journal import ENTRY
 
 from bento.box.journal import Journal
@@ -313,4 +321,10 @@ class _Key:
 
 
 TestAttacker = Attacker.TestCase
-TestAttacker.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAttacker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.campaign
+def test_r5_an_attacker_with_much_time():
+    much = settings(max_examples=2_000, stateful_step_count=60, deadline=None)
+    run_state_machine_as_test(Attacker, settings=much)

@@ -101,7 +101,7 @@ def fuzz(count: int, seed: int) -> int:
 
 
 def test_r5_altered_tokens_requests_and_tickets():
-    fuzz(5_000, seed=1)
+    fuzz(2_500, seed=1)
 
 
 @pytest.mark.campaign

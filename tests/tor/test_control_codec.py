@@ -65,7 +65,7 @@ def bytewise(data: bytes) -> list[bytes]:
 # -- any bytes -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(PIECES)
 @example(b"250+a=\r\n.\r\n250 OK\r\n")
 @example(b"250+a=\r\n..\r\n.\r\n250 OK\r\n")
