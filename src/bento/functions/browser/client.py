@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
+from bento.functions.lean import lean
 
 from . import replay, warc
 from .guest import EXTRAS
@@ -53,7 +54,7 @@ def build_upload() -> bytes:
             entry = zipfile.ZipInfo(name, ZIP_DATE)
             entry.create_system = 3  # Unix, on every machine
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[name])
+            archive.writestr(entry, files[name] if name == "__main__.py" else lean(files[name]))
     return upload.getvalue()
 
 
