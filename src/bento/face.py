@@ -11,6 +11,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bento.client.covered import CoveredNetwork
 from bento.client.network import Network, TorEndpoints
 from bento.client.patience import PATIENCE
 from bento.client.wallet import Wallet
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
     from bento.client.box import Box
     from bento.client.conclave import Trust
+    from bento.client.finder import Finder
     from bento.conclave.trust import Verdict
 
 
 @contextlib.asynccontextmanager
-async def network(*, progress: Callable[[str], None] | None = None) -> AsyncIterator[Network]:
-    """The user's way into the network. Raises TorError when there is none."""
+async def network(*, progress: Callable[[str], None] | None = None) -> AsyncIterator[Finder]:
+    """The user's way into the network: the Cover this runs under, if it does, and no other way then.
+
+    Raises TorError when there is none."""
     from bento.testnet import find
 
+    if (covered := CoveredNetwork.find()) is not None:
+        yield covered
+        return
     testnet = find()
     endpoints = TorEndpoints(*testnet.user_tor()) if testnet is not None else None
     cache = testnet.run / "boxes.json" if testnet is not None else None
@@ -68,12 +75,15 @@ async def connect(
     lifetime: int | None = None,
     brief: bool = False,
     progress: Callable[[str], None] | None = None,
+    within: Finder | None = None,
 ) -> AsyncIterator[Box]:
-    """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random.
+    """A box over a fresh circuit: by nickname, fingerprint or onion address, or any at random; of the
+    network `within` if that is open already.
 
     `patience`: seconds of work and waiting that a place on a loaded box may cost; `lifetime`: seconds
     to ask for in place of the manifests' own; `brief`: see client.brief."""
-    async with network(progress=progress) as found, await found.box(name, entrance=entrance) as box:
+    opened = contextlib.nullcontext(within) if within else network(progress=progress)
+    async with opened as found, await found.box(name, entrance=entrance) as box:
         box.patience, box.lifetime, box.brief = patience, lifetime, brief
         box.on_wait = progress
         box.wallet = Wallet.existing()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bento.cli import boxes, output
-from bento.client.network import BoxReport
+from bento.client.finder import BoxReport
 from bento.errors import BoxError
 from bento.tor.announcement import Announcement
 from bento.tor.discovery import RelayEntry

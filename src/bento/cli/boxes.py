@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bento.cli.output import emit, say, show
 
 if TYPE_CHECKING:
-    from bento.client.network import BoxReport
+    from bento.client.finder import BoxReport
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bento.client.box import Box
-    from bento.client.network import Network
+    from bento.client.finder import Finder
     from bento.functions.browser.left import Left
     from bento.functions.browser.pack import Pack
     from bento.functions.dropbox.transfer import Rules
@@ -102,7 +102,7 @@ def _settle(args: argparse.Namespace, box: Box) -> None:
     box.patience, box.on_wait = args.patience, None if args.json else say
 
 
-async def _two_boxes(net: Network, browser: str | None, dropbox: str | None) -> tuple[str, str]:
+async def _two_boxes(net: Finder, browser: str | None, dropbox: str | None) -> tuple[str, str]:
     """Names for both: as given, or of others at random."""
     entries = await net.boxes()
     first = browser or _another(entries, dropbox)

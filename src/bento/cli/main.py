@@ -26,6 +26,7 @@ COMMANDS = {
     "attest": ("attest", "what a box's conclaves, or evidence from files, can show"),
     "pass": ("passes", "anonymous passes for boxes that are loaded"),
     "browse": ("browse", "fetch a web page through a box"),
+    "cover": ("cover", "run a bento command under cover traffic of a fixed rate"),
     "put": ("put", "leave a file on a box, sealed, and print its ticket"),
     "get": ("get", "fetch a file by its ticket"),
     "balance": ("balance", "an onion service that grows over boxes as its visitors need"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bento.client.box import Box
     from bento.client.conclave import Trust
-    from bento.client.network import Network
+    from bento.client.finder import Finder
     from bento.functions.dropbox.sealing import Content
     from bento.functions.dropbox.sink import OpenSink
     from bento.functions.dropbox.transfer import Rules
@@ -41,7 +41,7 @@ def spread(text: str) -> tuple[str, ...]:
     return rules
 
 
-def connecting(network: Network, entrance: str | None = None) -> Connect:
+def connecting(network: Finder, entrance: str | None = None) -> Connect:
     """Routes to boxes by fingerprint, each a circuit of its own."""
 
     @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,8 @@ class Box:
     `persistence` is for how long a way that broke is tried again: seconds without any progress.
     `on_wait` hears what is waited for. `wallet` has passes to show instead.
     `lifetime` (seconds) is asked for in place of the manifests' own. With `brief`, `run` asks for
-    minutes only, fewer where they are dear, unless the manifest says how many it needs.
+    minutes only, fewer where they are dear, unless the manifest says how many it needs. With `ends` (seconds
+    since 1970) everything ends by then, and at the end of one lease, as nobody here renews it.
 
     Each function has its own route: the first one used takes `route`, the others get theirs from `another`
     as they come. Without `another` all share the one: for whom that is all the same."""
@@ -108,6 +110,7 @@ class Box:
         self.wallet: Wallet | None = None
         self.lifetime: int | None = None
         self.brief = False
+        self.ends: int | None = None
 
     async def __aenter__(self) -> Box:
         return self
@@ -332,6 +335,9 @@ class Box:
         if self.lifetime is not None:
             manifest = amended(manifest, lifetime=f"{self.lifetime}s")
         asked = Manifest.parse(manifest)  # a wrong manifest is told before anything is sent
+        if self.ends is not None:
+            seconds = max(1, min(asked.lifetime, self.ends - int(time.time())))
+            manifest = amended(manifest, lifetime=f"{seconds}s", lease=f"{limits.LEASE_MOST}s")
         closed = trust is not None or is_conclave(asked.image)
         if closed:
             manifest = in_conclave(manifest)

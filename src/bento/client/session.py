@@ -136,6 +136,15 @@ class Session:
             self._flush()
             await self._drain()
 
+    def send_now(self, data: bytes) -> bool:
+        """Sends at most limits.CHUNK bytes of input at once, in one message; False, and nothing is sent,
+        while that cannot be: the connection is away, or the function did not take enough of it."""
+        if self._over or not self._settled or self._outgoing.space < len(data):
+            return False
+        self._outgoing.write(data)
+        self._flush()
+        return True
+
     async def close_input(self) -> None:
         """No more input follows."""
         async with self._changed:

@@ -9,6 +9,7 @@ from functools import partial
 
 from bento.functions.balancer import upload as balancer
 from bento.functions.browser import client as browser
+from bento.functions.cover import client as cover
 from bento.functions.dropbox import transfer as dropbox
 from bento.protocol.manifest import manifest_text
 
@@ -40,6 +41,13 @@ CATALOGUE = (
         "fetches a page with a real browser and sends it as one file of a public size",
         "the page and its address, and when; not who reads it",
         browser.build_upload,
+    ),
+    Shipped(
+        "cover",
+        "bento cover --rate R -- bento browse URL",
+        "carries a command's streams to boxes among junk, one cell in each slot both ways",
+        "that somebody uses it, its rate and times, to which boxes and when; not who",
+        cover.build_upload,
     ),
     Shipped(
         "dropbox",

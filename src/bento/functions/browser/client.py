@@ -3,15 +3,12 @@
 Knows nothing of circuits and sessions: an answer is anything that yields bytes.
 """
 
-import zipfile
 from collections.abc import AsyncIterable, Collection
-from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bento.errors import FunctionError, HostError, RemoteProtocolError, UsageError
-from bento.functions.lean import lean
+from bento.functions.uploads import packed
 
 from . import replay, warc
 from .guest import EXTRAS
@@ -28,40 +25,13 @@ GUEST_FILES = (
 SHARED = {"sealing.py": "bento.functions.dropbox"}
 """What another function's package has, and Browser's has a copy of."""
 
-ENTRY = "from browser.entry import main\n\n__all__ = ['main']\n"
 URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 """What may stand in an address as it is (RFC 3986); a % too, for it may be encoded already."""
 
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-
 
 def build_upload() -> bytes:
-    """The function as a zip: `__main__.py`, with the manifest, and the package `browser`.
-
-    The same bytes on every machine, since their SHA-256 is the function's hash: sorted, with a
-    fixed date, and stored as they are (two zlibs may compress alike text differently).
-    """
-    sources = resources.files(__package__)
-    files = {f"browser/{name}": (sources / name).read_text("utf-8") for name in GUEST_FILES}
-    files |= {
-        f"browser/{name}": (resources.files(package) / name).read_text("utf-8")
-        for name, package in SHARED.items()
-    }
-    files["__main__.py"] = manifest(files["browser/guest.py"]) + ENTRY
-    upload = BytesIO()
-    with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, ZIP_DATE)
-            entry.create_system = 3  # Unix, on every machine
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[name] if name == "__main__.py" else lean(files[name]))
-    return upload.getvalue()
-
-
-def manifest(source: str) -> str:
-    """The inline manifest at the top of a function's source, with its two fences."""
-    end = source.index("# ///\n") + len("# ///\n")
-    return source[:end]
+    """The function as it travels."""
+    return packed("bento.functions.browser", GUEST_FILES, shared=SHARED, entry="entry")
 
 
 def arguments(
