@@ -190,17 +190,25 @@ class SessionConnection(Connection):
             raise RemoteProtocolError("this guest is in no conclave")
 
     def pump(self) -> None:
-        """Sends what the session has, as far as the socket takes it."""
+        """Sends what the session has, as far as the socket takes it: whoever leaves something behind in the
+        session must have left something in the queue too, or nothing would bring it here again."""
         if self.loaded:
             self.report_loaded()
+        while True:
+            self._fill()
+            full = self.waiting >= _QUEUE
+            self.flush()
+            if self.blocked or not full:
+                return
+
+    def _fill(self) -> None:
         while self._logs and self.waiting < _QUEUE:
             self.queue(session.Log(self._logs.pop(0)))
         while self.session is not None and self.waiting < _QUEUE:
             message = self.session.next_message()
             if message is None:
-                break
+                return
             self.queue(message)
-        self.flush()
 
     def send_log(self, line: str) -> None:
         """Called from the function's threads."""
