@@ -46,6 +46,7 @@ def comparable(visits: Sequence[Visit]) -> list[Visit]:
 def rows(visits: Sequence[Visit]) -> list[Row]:
     by_case = {case.name: [v for v in visits if v.case == case.name] for case in CASES}
     plain = by_case[UNDEFENDED.name]
+    ready = {(visit.site, visit.number): visit.ready for visit in by_case[UNPADDED.name]}
     found = []
     for case in CASES:
         of_case = by_case[case.name]
@@ -55,7 +56,7 @@ def rows(visits: Sequence[Visit]) -> list[Row]:
             case.what,
             scores,
             bound(of_case, lambda visit: visit.size) if case.is_browser else 1.0,
-            bound(of_case, lambda visit, case=case: _public(case, visit))  # type: ignore[misc]
+            bound(of_case, lambda visit, case=case: _public(case, visit, ready))  # type: ignore[misc]
             if case.is_browser
             else 1.0,
             _ratio([len(v.trace) for v in of_case], [len(v.trace) for v in plain]),
@@ -66,9 +67,11 @@ def rows(visits: Sequence[Visit]) -> list[Row]:
     return found
 
 
-def _public(case: Case, visit: Visit) -> Hashable:
-    """What an answer shows if nothing but its two public numbers does."""
-    return visit.size, start_time(case.timing, visit.ready) if case.timing != "none" else None
+def _public(case: Case, visit: Visit, ready: dict[tuple[str, int], float]) -> Hashable:
+    """What an answer shows if nothing but its two public numbers does; `ready` is when Browser itself was."""
+    if case.timing == "none":
+        return visit.size
+    return visit.size, start_time(case.timing, ready[visit.site, visit.number])
 
 
 def _ratio(of: Sequence[float], to: Sequence[float]) -> float:
