@@ -95,13 +95,21 @@ class OtherBoxes:
         for offset in range(min(len(places), 3)):
             place = places[(turn + offset) % len(places)]
             try:
-                child = boxes.install(self._code, place, manifest=self._manifest)
-                call = child.invoke()
+                return _begun(boxes.install(self._code, place, manifest=self._manifest))
             except BoxError as error:
                 failure = error
-                continue
-            return BlockingChannel(call.recv, call.send, partial(_end, child, call))
         raise failure or BoxError("no box took a replica")
+
+
+def _begun(child: Any) -> Channel:
+    """Raises BoxError, and then leaves no child: one that nobody ends is renewed for ever, and keeps a
+    place that the next replica needs."""
+    try:
+        call = child.invoke()
+    except BaseException:
+        child.__exit__()
+        raise
+    return BlockingChannel(call.recv, call.send, partial(_end, child, call))
 
 
 def _end(child: Any, call: Any) -> None:
