@@ -8,16 +8,14 @@ weight. What it needs besides (Debian's python3-cryptography and python3-nacl) e
 from __future__ import annotations
 
 import sys
-import zipfile
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 
 from bento.errors import UsageError
+from bento.functions.uploads import archived
 from bento.protocol.manifest import manifest_text
 
 _CONTROL = ("__init__.py", "addresses.py", "control_codec.py", "controller.py")
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def library() -> dict[str, str]:
@@ -32,20 +30,7 @@ def carrying(source: str) -> bytes:
     """The upload of a function of one file that imports the library: the same bytes on every machine,
     as their SHA-256 is the function's hash. Raises UsageError if its manifest is not closed."""
     manifest_text(source.encode())
-    files = {"__main__.py": source, **library()}
-    upload = BytesIO()
-    with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            archive.writestr(entry(name), files[name])
-    return upload.getvalue()
-
-
-def entry(name: str) -> zipfile.ZipInfo:
-    """How a file stands in an upload, on every machine alike."""
-    info = zipfile.ZipInfo(name, _DATE)
-    info.create_system = 3  # Unix
-    info.external_attr = 0o644 << 16
-    return info
+    return archived({"__main__.py": source, **library()})
 
 
 def main(words: list[str]) -> int:

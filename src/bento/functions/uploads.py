@@ -28,8 +28,7 @@ def packed(
     """The files `names` of `package` as a package of its last word, with copies of those `shared` with other
     packages, and a `__main__.py` with the manifest of its guest.py that takes the `main` of `entry`.
 
-    Without comments and docstrings (`lean`); sorted, with a fixed date, and stored as they are (two zlibs
-    may compress alike text differently)."""
+    Without comments and docstrings (`lean`)."""
     word = package.rpartition(".")[2]
     sources = resources.files(package)
     files = {f"{word}/{name}": (sources / name).read_text("utf-8") for name in names}
@@ -39,13 +38,21 @@ def packed(
     }
     start = f"from {word}.{entry} import main\n\n__all__ = ['main']\n"
     files["__main__.py"] = _manifest(files[f"{word}/guest.py"]) + start
+    return archived(
+        {name: text if name == "__main__.py" else lean(text) for name, text in files.items()}
+    )
+
+
+def archived(files: Mapping[str, str]) -> bytes:
+    """Path -> text, as the zip: sorted, with a fixed date, and stored as they are (two zlibs may compress
+    alike text differently)."""
     upload = BytesIO()
     with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _DATE)
             info.create_system = 3  # Unix, on every machine
             info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name] if name == "__main__.py" else lean(files[name]))
+            archive.writestr(info, files[name])
     return upload.getvalue()
 
 

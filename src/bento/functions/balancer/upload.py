@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from importlib import resources
-from io import BytesIO
 
 from bento.functions import cells
 from bento.functions.balancer.site import ORIGIN
+from bento.functions.uploads import archived
 from bento.protocol.manifest import amended, manifest_text
 
 MIB = 1 << 20
@@ -33,12 +32,7 @@ def build(main: str) -> bytes:
     manifest = source[: source.index("# ///\n") + len("# ///\n")]
     texts["__main__.py"] = f"{manifest}from bento.functions.balancer.{main} import main\n"
     texts["bento/functions/__init__.py"] = ""
-    texts |= cells.library()
-    upload = BytesIO()
-    with zipfile.ZipFile(upload, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(texts):
-            archive.writestr(cells.entry(name), texts[name])
-    return upload.getvalue()
+    return archived(texts | cells.library())
 
 
 def front_terms(front: bytes, content: bytes, replicas: int, lifetime: int) -> str:
