@@ -1,11 +1,13 @@
 """A Chromium that only we can drive, and of which nothing is left."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 import pytest
 from tests.functions.browser.box import descendants, kind_of
+from tests.waiting import until
 
 from bento.functions.browser import jail
 from bento.functions.browser.cdp import ChromiumGoneError
@@ -29,6 +31,19 @@ def test_it_answers_on_its_pipe_and_listens_nowhere() -> None:
                 listening += [line for line in lines if line.split()[3] == "0A"]
         assert pids
         assert listening == []
+
+
+async def test_no_renderer_is_started_but_the_pages() -> None:
+    """A browser's own windows are drawn by renderers too, if they are to be seen."""
+    with jailed() as chromium:
+        chromium.connection.call("Target.createTarget", {"url": "data:text/html,page"})
+        await until(lambda: bool(renderers(chromium.pid)))
+        await asyncio.sleep(1)
+        assert len(renderers(chromium.pid)) == 1
+
+
+def renderers(pid: int) -> list[int]:
+    return [each for each in descendants(pid) if kind_of(each) == "renderer"]
 
 
 def test_a_program_that_ends_at_once_is_described() -> None:

@@ -48,9 +48,11 @@ FLAGS = (
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     # HttpsUpgrades would ask for addresses other than the page's own. LocalNetworkAccessChecks asks
     # the user about loopback and private addresses: there is none; the box's egress decides.
-    # SpareRendererForSitePerProcess readies a process for a next page: there is none.
+    # SpareRendererForSitePerProcess readies a process for a next page: there is none. The two WebUI
+    # ones draw what drops down from the address bar, which nobody sees: a renderer, and more than half
+    # of the processor time of a start.
     "--disable-features=HttpsUpgrades,LocalNetworkAccessChecks,OptimizationHints,MediaRouter,"
-    "SpareRendererForSitePerProcess",
+    "SpareRendererForSitePerProcess,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
     "--block-new-web-contents",  # a page stays one page
     "--deny-permission-prompts",
     "--disable-blink-features=AutomationControlled",  # sites treat an announced robot differently
