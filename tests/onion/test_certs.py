@@ -10,7 +10,7 @@ from tests.onion.fakes import HOUR, NOW, TLS_CERTIFICATE, FakeIdentity, certs_bo
 
 from bento.errors import RemoteProtocolError
 from bento.onion import certs, edcert
-from bento.onion.certs import RelayIdentity
+from bento.onion.certs import RSA_IDENTITY_BITS, RelayIdentity
 from bento.onion.edcert import CertType
 
 DAY = 24 * HOUR
@@ -48,6 +48,13 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+def signature_less_one_bit() -> bytes:
+    """A signature whose last bit is 0, said to end before it: its value is the same."""
+    signed = (RELAY.x509(-day * DAY) for day in range(100))
+    even = next(data for data in signed if not data[-1] & 1)
+    return flipped(even, len(even) - RSA_IDENTITY_BITS // 8 - 1)
+
+
 BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "1 cut short": (lambda: certs_body(RELAY.parts())[:-1], "cut short"),
     "1 surplus": (lambda: certs_body(RELAY.parts()) + b"x", "after its end"),
@@ -73,6 +80,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "8 absent": (lambda: changed(c2=None), "no RSA identity"),
     "8 not X.509": (lambda: changed(c2=b"\x30\x03abc"), "not good"),
     "8 signed by another": (lambda: changed(c2=RELAY.x509(signer=rsa_key(1024, 1))), "not good"),
+    "8 not whole bytes": (lambda: changed(c2=signature_less_one_bit()), "whole bytes"),
     "9 too old": (lambda: changed(c2=RELAY.x509(-9 * DAY, -3 * DAY)), "out of date"),
     "9 too new": (lambda: changed(c2=RELAY.x509(40 * DAY, 50 * DAY)), "out of date"),
     "10 RSA-2048": (lambda: changed(c2=RELAY.x509(key=rsa_key(2048))), "1024-bit"),

@@ -146,6 +146,9 @@ def _check_x509(data: bytes, now: float) -> rsa.RSAPublicKey:
         key = certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size != RSA_IDENTITY_BITS:
             raise RemoteProtocolError("the relay's RSA identity is not a 1024-bit RSA key")
+        # DER may leave out bits of the last byte; tor takes no signature that does.
+        if not data.endswith(b"\0" + certificate.signature):
+            raise RemoteProtocolError("the RSA identity is not signed with whole bytes")
         algorithm = certificate.signature_hash_algorithm
         if algorithm is None:
             raise RemoteProtocolError("the RSA identity is signed in an unknown way")
