@@ -53,6 +53,21 @@ def test_what_a_restarted_box_does_not_know_is_counted_as_it_is_renewed():
         children.renew(b"another", b"token", None, "")
 
 
+def test_a_restarted_box_counts_what_it_knew_as_before_until_nobody_renews_it():
+    clock = Clock()
+    before = Children(4, NOW + 1000, clock)
+    before.began(before.want(child(boxes=1), None, ""), b"a", b"token")
+    before.began(before.want(child(), None, ""), b"b", b"token")
+    after = Children(4, NOW + 1000, clock, before.kept)
+    assert (before.left, after.left) == (1, 1)
+    assert list(after) == []  # what ends them is written down nowhere
+    clock.now += 59
+    after.renew(b"a", b"token", "its box", "user")
+    assert [(one.token, one.entry) for one in after] == [(b"token", "its box")]
+    clock.now += 7
+    assert after.left == 2  # of b the lease is over
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("want"), st.integers(0, 3)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bento.box.children import Kept
 from bento.box.journal import _FORMATS, Entry, Journal
 from bento.box.ledger import JournalLedger
 from bento.box.tokens import Count
@@ -142,6 +143,20 @@ async def test_what_a_guest_was_measured_as_stays_with_it_and_goes_with_it(tmp_p
     assert entry.measured == b"m" * 32
     await journal.forget(entry.name)
     rows = await journal.write(lambda db: db.execute("SELECT * FROM measured").fetchall())
+    assert rows == []
+    await journal.close()
+
+
+async def test_what_a_function_has_on_other_boxes_stays_with_it_and_goes_with_it(tmp_path):
+    journal = Journal.open(tmp_path / "journal.db")
+    await journal.add(ENTRY)
+    children = Kept(b"a", 3, 60), Kept(b"b", 1, 600)
+    await journal.keep_children("name", [Kept(b"ended", 1, 60)])
+    await journal.keep_children("name", children)
+    journal = await reopened(journal, tmp_path)
+    assert await journal.entries() == [replace(ENTRY, children=children)]
+    await journal.forget("name")
+    rows = await journal.write(lambda db: db.execute("SELECT * FROM children").fetchall())
     assert rows == []
     await journal.close()
 

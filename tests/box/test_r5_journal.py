@@ -1,7 +1,9 @@
 """R5: a damaged journal is refused in one sentence, or nothing in it is lost or altered."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import strategies as st
 from tests.box.test_journal import ENTRY, RECORD, Count, Journal, JournalLedger
 
 from bento.box import rowsums, witness
+from bento.box.children import Kept
 from bento.box.journal import _FORMATS
 from bento.errors import HostError
 
 ROWS = 12
-TABLES = "boot", "instances", "spent", "drawn", "measured"
+TABLES = "boot", "instances", "spent", "drawn", "measured", "children"
 REFUSED = re.compile(
     "the journal .* (is damaged|has format [0-9]+, this bentod .*|cannot be opened: .+)"
 )
@@ -35,6 +38,8 @@ async def filled(path, measured=b"m" * 32):
         await journal.add(replace(ENTRY, record=record, token=token, measured=measured))
         await ledger.spend(name, [Count(b"uses", 9)], b"the visit")
         await ledger.draw(name, [Count(b"bytes", 9)], number)
+        if measured:
+            await journal.keep_children(name, [Kept(b"a child", number, 60)])
     await journal.count({"name-2": (5, 6)})
     await journal.ending("name-3")
     await journal.forget("name-4")
@@ -107,12 +112,30 @@ def test_any_end_cut_off(journal, where):
 
 
 @pytest.mark.parametrize(
-    "value", [b"f" * 32, b"uses", b"the visit", b"name-3", b'memory = "1 MiB"']
+    "value", [b"f" * 32, b"uses", b"the visit", b"name-3", b'memory = "1 MiB"', b"a child"]
 )
 def test_each_value_that_was_changed_is_noticed(journal, value):
     raw = journal[1]
     last = raw.rindex(value)
     assert not check(journal, raw[:last] + bytes([value[0] ^ 1]) + raw[last + 1 :])
+
+
+def schema_of(path):
+    """The text of everything that the file was made of."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as database:
+        rows = database.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        return [sql.encode() for (sql,) in rows]
+
+
+@settings(max_examples=100)
+@given(where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_any_changed_byte_of_the_schemas_text_is_noticed(journal, where, change):
+    path, raw, _ = journal
+    path.write_bytes(raw)
+    places = [raw.index(sql) + at for sql in schema_of(path) for at in range(len(sql))]
+    damaged = bytearray(raw)
+    damaged[places[int(where * len(places))]] ^= change
+    assert not check(journal, bytes(damaged))
 
 
 def test_the_whole_one_is_opened(journal):

@@ -43,13 +43,16 @@ from bento.sandbox.handshake import listeners
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from bento.box.children import Child, Children
+    from bento.box.children import Child, Children, Kept
     from bento.box.neighbours import Neighbours
     from bento.egress.proxy import EgressProxy
     from bento.protocol.door import Answer
     from bento.tor.boxes import RelayEntry
+
+    Keep = Callable[[Sequence[Kept]], Awaitable[None]]
 
 _READ = 1 << 16
 _MOST_CONNECTIONS = 128  # to all other boxes together
@@ -65,7 +68,8 @@ _USER = "box-%s"  # names a circuit; the function's own names have no part in it
 
 
 class BoxesWay:
-    """`key` names the function to tor, `path` is the guest's socket; `egress` counts the bytes."""
+    """`key` names the function to tor, `path` is the guest's socket; `egress` counts the bytes, `keep` writes
+    down which children there are."""
 
     def __init__(
         self,
@@ -74,12 +78,14 @@ class BoxesWay:
         neighbours: Neighbours,
         children: Children,
         egress: EgressProxy,
+        keep: Keep,
     ) -> None:
         self.children = children
         self._key = key
         self._path = path
         self._neighbours = neighbours
         self._egress = egress
+        self._keep = keep
         self._entrance: Entrance | None = None
         self._circuits: dict[bytes, str] = {}  # by the name of a token
         self._arrivals = TokenBucket(_PER_SECOND, _BURST)
@@ -183,11 +189,12 @@ class BoxesWay:
                 self.children.began(child, name, answer.shutdown)
                 self._remember(name, user)
                 child = None
+                await self._keep(self.children.kept)
         finally:
             if child is not None:
                 self.children.cancel(child)
         if isinstance(request, Renew | Shutdown) and token:
-            self._is_gone(token, request, answer)
+            await self._look_after(token, request, answer)
         await self._pass_on(guest, said, outwards=False)
         if not isinstance(answer, Created | Opened):
             return None
@@ -232,7 +239,9 @@ class BoxesWay:
         relay = Relay(guest, far, self._egress, idle_seconds=_IDLE_SECONDS, early=b"", done=done)
         self._relays.add(relay)
 
-    def _is_gone(self, token: bytes, request: Renew | Shutdown, answer: Answer | None) -> None:
+    async def _look_after(
+        self, token: bytes, request: Renew | Shutdown, answer: Answer | None
+    ) -> None:
         """Whether the child is there no more, by its box's answer to its very token: one that the
         function altered tells nothing."""
         child = self.children.get(token)
@@ -240,8 +249,10 @@ class BoxesWay:
         done = isinstance(answer, Done) and isinstance(request, Shutdown)
         if child is not None and (done or (refused and child.token == request.token)):
             self.children.ended(token)
+            await self._keep(self.children.kept)
 
     async def _end_child(self, child: Child) -> None:
+        assert child.entry is not None
         async with asyncio.timeout(_END_SECONDS):
             far = await self._neighbours.connect(child.entry, self._key, child.user)
             with contextlib.closing(far):

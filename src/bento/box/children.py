@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bento.errors import PolicyError
 from bento.protocol import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from bento.protocol.manifest import Manifest
     from bento.tor.boxes import RelayEntry
@@ -23,30 +23,55 @@ if TYPE_CHECKING:
 _SLACK = 5.0  # seconds that another box may be late in ending what nobody renewed
 
 
+class Kept(NamedTuple):
+    """What a restarted bentod must know of a child: neither its box nor what ends it."""
+
+    name: bytes
+    cost: int
+    lease: int  # seconds
+
+
 @dataclass(eq=False)
 class Child:
-    """`cost` is in places. `token` may end it; `entry` is its box and `user` the circuit it is reached by."""
+    """`cost` is in places. `token` may end it; `entry` is its box and `user` the circuit it is reached by.
+    Of one that an earlier bentod knew these come with its next renewal."""
 
     cost: int
     lease: int
     ends: float  # seconds since 1970: it is not counted after this
-    entry: RelayEntry
-    user: str
+    entry: RelayEntry | None = None
+    user: str = ""
     token: bytes = field(default=b"", repr=False)
 
 
 class Children:
-    """Of a function that may have `most` and ends at `expires` (seconds since 1970)."""
+    """Of a function that may have `most` and ends at `expires` (seconds since 1970); `earlier` are those
+    that an earlier bentod knew of."""
 
-    def __init__(self, most: int, expires: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        most: int,
+        expires: int,
+        clock: Callable[[], float] = time.time,
+        earlier: Iterable[Kept] = (),
+    ) -> None:
         self._most = most
         self._expires = expires
         self._clock = clock
         self._wanted: list[Child] = []
         self._by_name: dict[bytes, Child] = {}
+        for name, cost, lease in earlier:
+            child = self._by_name[name] = Child(cost, lease, 0.0)
+            child.ends = self._end_of(child)
 
     def __iter__(self) -> Iterator[Child]:
-        return iter(tuple(self._by_name.values()))
+        """Those whose box is known."""
+        return iter([one for one in self._by_name.values() if one.entry is not None])
+
+    @property
+    def kept(self) -> list[Kept]:
+        """For the journal."""
+        return [Kept(name, one.cost, one.lease) for name, one in self._by_name.items()]
 
     @property
     def left(self) -> int:
@@ -88,14 +113,15 @@ class Children:
         self._by_name[name] = child
 
     def renew(self, name: bytes, token: bytes, entry: RelayEntry, user: str) -> None:
-        """It is about to be renewed. One that is not known was begun before this bentod, and counts.
+        """It is about to be renewed. One that is not known was begun elsewhere, and counts.
         Raises PolicyError when there is no place for it."""
         child = self._by_name.get(name)
         if child is None:
             if self.left < 1:
                 raise PolicyError("the function keeps more children than its manifest names")
-            child = Child(1, limits.LEASE_MOST, 0.0, entry, user, token)
-            self._by_name[name] = child
+            child = self._by_name[name] = Child(1, limits.LEASE_MOST, 0.0)
+        if not child.token:
+            child.entry, child.user, child.token = entry, user, token
         child.ends = self._end_of(child)
 
     def ended(self, name: bytes) -> None:

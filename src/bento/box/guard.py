@@ -27,9 +27,11 @@ from bento.egress.routes import DirectRoute, NoRoute, RelaysRoute, Route, TorRou
 from bento.firewall import Grants, new_isolation_key, tor_username
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bento.box.beside import RelayFacts
+    from bento.box.boxes_way import Keep
+    from bento.box.children import Kept
     from bento.box.config import Config
     from bento.box.functions_tor import FunctionsTor
     from bento.box.neighbours import Neighbours
@@ -90,15 +92,22 @@ class Guard:
         self._policy = replace(self._policy, or_ports=or_ports)
         self._judge_again()
 
-    def ways(self, name: str, terms: Terms, expires: int) -> Ways:
-        """The ways of the instance called `name`, which ends at `expires` (seconds since 1970)."""
+    def ways(
+        self, name: str, terms: Terms, expires: int, keep: Keep, earlier: Sequence[Kept]
+    ) -> Ways:
+        """The ways of the instance called `name`, which ends at `expires` (seconds since 1970). `keep`
+        writes down what it has on other boxes, `earlier` is what it had when that was last done."""
         key = new_isolation_key()
         own = partial(self._for, terms.egress, self._via == "tor", terms.manifest.relays)
         through_tor = partial(self._for, terms.egress, True)
         route = self._route(key, terms.manifest.relays)
         egress = EgressProxy(own(), EgressLimits(), route, box=self._destinations)
         self._live[egress] = own
-        boxes = self._boxes(key, name, terms, expires, egress)
+        boxes = None
+        if self._neighbours is not None and (most := terms.manifest.boxes):
+            children = Children(most, expires, earlier=earlier)
+            path = self._run / f"{name}.sock"
+            boxes = BoxesWay(key, path, self._neighbours, children, egress, keep)
         grants = Grants.parse(terms.manifest.tor)
         if self._functions is None or not grants.numbers:
             return Ways(egress, None, boxes)
@@ -113,15 +122,6 @@ class Guard:
         )
         self._live[tor.streams] = through_tor
         return Ways(egress, tor, boxes)
-
-    def _boxes(
-        self, key: str, name: str, terms: Terms, expires: int, egress: EgressProxy
-    ) -> BoxesWay | None:
-        most = terms.manifest.boxes
-        if self._neighbours is None or not most:
-            return None
-        children = Children(most, expires)
-        return BoxesWay(key, self._run / f"{name}.sock", self._neighbours, children, egress)
 
     def close(self) -> None:
         self._resolver.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bento.box.instance import Grant, Instance
@@ -20,9 +21,11 @@ from bento.safelog import Event, Fault, Sensitive, log
 from bento.sandbox import adopt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from bento.box.boxes_way import Keep
+    from bento.box.children import Kept
     from bento.box.conclaves import Conclaves
     from bento.box.journal import Entry, Journal
     from bento.box.tokens import Tokens
@@ -49,7 +52,7 @@ class Instances:
         run: Path,
         capacity: int,
         take: Callable[[Terms], Awaitable[Sandbox]],
-        guard: Callable[[str, Terms, int], Ways],
+        guard: Callable[[str, Terms, int, Keep, Sequence[Kept]], Ways],
         conclaves: Conclaves,
         tokens: Tokens,
         uplink: Uplink,
@@ -129,7 +132,7 @@ class Instances:
         expires = math.ceil((time.time() + terms.manifest.lifetime) / _MINUTE) * _MINUTE
         token, invocation, shutdown = self._tokens.mint(terms.function)
         share = self._uplink.share(terms.holder)
-        ways = self._guard(name, terms, expires)
+        ways = self._guard(name, terms, expires, partial(self._journal.keep_children, name), ())
         measured = self._conclaves.measured(terms)
         instance = Instance(*(name, terms, sandbox, ways, expires, token, share), measured=measured)
         start = self._conclaves.bound(terms) + terms.start(expires)
@@ -166,7 +169,8 @@ class Instances:
 
     async def _go_on(self, entry: Entry, sandbox: Sandbox) -> None:
         terms = Terms.read(entry.manifest, entry.function, entry.upload, entry.holder)
-        ways = self._guard(entry.name, terms, entry.expires)
+        keep = partial(self._journal.keep_children, entry.name)
+        ways = self._guard(entry.name, terms, entry.expires, keep, entry.children)
         instance = Instance.again(entry, terms, sandbox, ways, self._uplink.share(entry.holder))
         try:
             if not entry.ending:

@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bento.box import rowsums, witness
+from bento.box.children import Kept
 from bento.errors import HostError
 from bento.sandbox import Limits, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -55,7 +56,10 @@ _TABLES: rowsums.Tables = {
 }
 
 _MEASURED: rowsums.Tables = {"measured": (("instance", "measurement"), ("instance",))}
-_SUMMED = _TABLES | witness.TABLES | _MEASURED
+_CHILDREN: rowsums.Tables = {
+    "children": (("instance", "name", "cost", "lease"), ("instance", "name"))
+}
+_SUMMED = _TABLES | witness.TABLES | _MEASURED | _CHILDREN
 
 _FORMATS = (
     (
@@ -103,8 +107,23 @@ _FORMATS = (
         """,
         *rowsums.statements(_MEASURED),
     ),
+    (
+        """
+    CREATE TABLE children (          -- what functions have on other boxes, see children
+        instance TEXT NOT NULL REFERENCES instances ON DELETE CASCADE,
+        name     BLOB NOT NULL,
+        cost     INTEGER NOT NULL,
+        lease    INTEGER NOT NULL,   -- seconds
+        PRIMARY KEY (instance, name)
+    ) STRICT, WITHOUT ROWID
+        """,
+        *rowsums.statements(_CHILDREN),
+        *rowsums.SEAL,
+    ),
 )
 """What leads from format N to N + 1 (`PRAGMA user_version`). Only ever appended to."""
+_SEALED = 5
+"""The first format whose schema has a sum."""
 
 _SETTINGS = (
     "PRAGMA locking_mode = EXCLUSIVE",
@@ -130,6 +149,7 @@ class Entry:
     bytes_out: int = 0
     ending: bool = False
     measured: bytes = b""  # what its guest was measured as when it was started
+    children: tuple[Kept, ...] = ()
 
     @property
     def name(self) -> str:
@@ -211,6 +231,11 @@ class Journal:
             )
         )
 
+    async def keep_children(self, name: str, children: Sequence[Kept]) -> None:
+        """All that the instance has on other boxes now."""
+        rows = [(name, *child) for child in children]
+        await self.write(lambda db: _keep_children(db, name, rows))
+
     # -- anything --------------------------------------------------------------------------------
 
     async def write(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = False) -> T:
@@ -270,11 +295,8 @@ def _prepare(database: sqlite3.Connection, path: Path, seen: witness.Witness) ->
             "a newer bentod wrote it: use that one, or a state folder of its own for this one",
         )
     database.execute("BEGIN IMMEDIATE")  # also takes the lock, once for all
-    for statements in _FORMATS[version:]:
-        for statement in statements:
-            database.execute(statement)
-    database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
-    if version and (rowsums.damaged(database, _SUMMED) or seen.contradicts(database)):
+    whole = rowsums.upgrade(database, _FORMATS, _SEALED)
+    if version and (not whole or rowsums.damaged(database, _SUMMED) or seen.contradicts(database)):
         raise _damaged(path)
     boot = boot_id()
     if database.execute("SELECT id FROM boot").fetchall() != [(boot,)]:
@@ -322,13 +344,28 @@ def _insert(database: sqlite3.Connection, entry: Entry) -> None:
         )
 
 
+def _keep_children(
+    database: sqlite3.Connection, name: str, rows: list[tuple[str, bytes, int, int]]
+) -> None:
+    database.execute("DELETE FROM children WHERE instance = ?", (name,))
+    database.executemany(
+        "INSERT INTO children (instance, name, cost, lease) VALUES (?, ?, ?, ?)", rows
+    )
+
+
 def _entries(database: sqlite3.Connection) -> list[Entry]:
     rows = database.execute(
         "SELECT sandbox, manifest, function, upload, holder, expires, token,"
         " bytes_in, bytes_out, ending, coalesce(measurement, x'')"
         " FROM instances LEFT JOIN measured ON instance = name"
     )
-    return [_entry(*row) for row in rows]
+    entries = [_entry(*row) for row in rows]
+    return [replace(entry, children=_children(database, entry.name)) for entry in entries]
+
+
+def _children(database: sqlite3.Connection, name: str) -> tuple[Kept, ...]:
+    rows = database.execute("SELECT name, cost, lease FROM children WHERE instance = ?", (name,))
+    return tuple(Kept(*row) for row in rows)
 
 
 def _entry(sandbox: str, *fields: Any) -> Entry:

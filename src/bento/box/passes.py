@@ -7,7 +7,6 @@ shown to a box that was killed in between is lost, never good twice.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -31,8 +30,10 @@ _FORMATS = (
         " (card TEXT, epoch INTEGER, key BLOB, PRIMARY KEY (card, key))",
     ),
     (*rowsums.statements(_TABLES), *witness.FORMAT),
+    rowsums.SEAL,
 )
 """As the journal's: what leads from format N to N + 1."""
+_SEALED = 3
 
 _ERA = "always"  # every commit is synced: no end of the machine may take one back
 
@@ -135,11 +136,11 @@ def _prepare(connection: sqlite3.Connection, file: Path, seen: witness.Witness) 
         raise HostError(f"{file} is a newer bentod's", "use that one")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in itertools.chain.from_iterable(_FORMATS[version:]):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(_FORMATS)}")
+        whole = rowsums.upgrade(connection, _FORMATS, _SEALED)
         if version and (
-            rowsums.damaged(connection, _TABLES | witness.TABLES) or seen.contradicts(connection)
+            not whole
+            or rowsums.damaged(connection, _TABLES | witness.TABLES)
+            or seen.contradicts(connection)
         ):
             raise HostError(
                 f"the list of used passes {file} is damaged",
