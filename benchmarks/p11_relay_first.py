@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import statistics
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from benchmarks.figures import Figure, median
+from benchmarks.over_tor import Plain, first_box, private_network
 from bento.client.box import Box
 from bento.client.instance import Instance
-from bento.client.network import Network, TorEndpoints
-from bento.client.route import CircuitRoute
 from bento.client.session import Session
-from bento.testnet import Testnet
 from bento.tor.circuits import Circuit
 
 TURNS = 8
@@ -44,33 +39,6 @@ def main(api):
 """
 
 
-async def server() -> tuple[asyncio.Server, int]:
-    block = bytes(1 << 18)
-
-    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        for _ in range(SIZE // len(block)):
-            writer.write(block)
-            await writer.drain()
-        writer.close()
-
-    started = await asyncio.start_server(send, "127.80.3.1", 0)
-    return started, started.sockets[0].getsockname()[1]
-
-
-async def rate(circuit: Circuit, port: int) -> float:
-    """MB/s, from the first byte to the last."""
-    reader, writer = await circuit.open_stream("127.80.3.1", port)
-    writer.write(b"x")
-    size = len(await reader.read(1))
-    began = time.perf_counter()
-    while data := await reader.read(1 << 18):
-        size += len(data)
-    writer.close()
-    assert size == SIZE
-    return SIZE / 1e6 / (time.perf_counter() - began)
-
-
 @asynccontextmanager
 async def functions(box: Box) -> AsyncIterator[list[Session]]:
     """The sessions of FUNCTIONS idle functions; a message wakes one to burn, another ends it."""
@@ -87,9 +55,9 @@ async def functions(box: Box) -> AsyncIterator[list[Session]]:
         await asyncio.sleep(0.7)  # so are ends
 
 
-async def turns(box: Box, circuit: Circuit, port: int) -> dict[str, list[float]]:
+async def turns(box: Box, circuit: Circuit, server: Plain) -> dict[str, list[float]]:
     async def some() -> float:
-        return statistics.fmean([await rate(circuit, port) for _ in range(TRANSFERS)])
+        return statistics.fmean([await server.rate(circuit) for _ in range(TRANSFERS)])
 
     taken: dict[str, list[float]] = {"none": [await some()], "idle": [], "busy": []}
     for _ in range(TURNS):
@@ -105,22 +73,13 @@ async def turns(box: Box, circuit: Circuit, port: int) -> dict[str, list[float]]
 
 async def series() -> dict[str, list[float]]:
     """MB/s by state, a mean a turn; "none" has one more: what stands before and after each turn."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENTO_HOME"] = home
-        testnet = Testnet()
-        try:
-            await testnet.up(owner=os.getpid())
-            serving, port = await server()
-            endpoints = TorEndpoints(*testnet.user_tor())
-            async with await Network.open(endpoints) as network, await network.box("box0") as box:
-                route = box._route
-                assert isinstance(route, CircuitRoute)
-                await rate(route._circuit, port)  # the circuit's window opens
-                taken = await turns(box, route._circuit, port)
-            serving.close()
-        finally:
-            await testnet.down()
-    return taken
+    async with (
+        private_network() as (testnet, _),
+        Plain.serving(SIZE) as server,
+        first_box(testnet) as (box, circuit),
+    ):
+        await server.rate(circuit)  # the circuit's window opens
+        return await turns(box, circuit, server)
 
 
 def spread(ratios: list[float]) -> str:

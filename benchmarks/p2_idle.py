@@ -14,6 +14,7 @@ from tests.local_box import local_box
 
 from benchmarks.figures import Figure, median
 from bento.box.config import Admission
+from bento.sandbox.tree import descendants
 
 INSTANCES = 100
 SECONDS = 10
@@ -24,11 +25,6 @@ MIB = 1 << 20
 def private_bytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
-
-
-def tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in tree(int(child)))]
 
 
 def bare_python() -> int:
@@ -54,7 +50,7 @@ async def idle() -> tuple[list[int], float]:
             sessions.append(session)
         await asyncio.sleep(2)
         kept = list(local.instances)
-        sizes = [sum(map(private_bytes, tree(one.sandbox.pid))) for one in kept]
+        sizes = [sum(map(private_bytes, descendants(one.sandbox.pid))) for one in kept]
         cpu = time.process_time() + sum(one.sandbox.usage().cpu for one in kept)
         await asyncio.sleep(SECONDS)
         cpu = time.process_time() + sum(one.sandbox.usage().cpu for one in kept) - cpu

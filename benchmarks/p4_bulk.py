@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure, median
-from bento.client.network import Network, TorEndpoints
-from bento.client.route import CircuitRoute
-from bento.testnet import Testnet
-from bento.tor.circuits import Circuit
+from benchmarks.over_tor import Plain, first_box, private_network
 
 SIZE = 32 << 20
 ROUNDS = 7
@@ -25,33 +21,6 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-async def plain_server() -> asyncio.Server:
-    """What curl would talk to: sends SIZE bytes to whoever connects."""
-    block = bytes(1 << 20)
-
-    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        for _ in range(SIZE >> 20):
-            writer.write(block)
-            await writer.drain()
-        writer.close()
-
-    return await asyncio.start_server(send, "127.80.3.1", 0)
-
-
-async def plain_rate(circuit: Circuit, port: int) -> float:
-    """MB/s of a plain download over the same circuit."""
-    reader, writer = await circuit.open_stream("127.80.3.1", port)
-    writer.write(b"x")
-    size = len(await reader.read(1))
-    began = time.perf_counter()
-    while data := await reader.read(1 << 18):
-        size += len(data)
-    writer.close()
-    assert size == SIZE
-    return SIZE / 1e6 / (time.perf_counter() - began)
 
 
 async def bento_rate(instance) -> float:
@@ -67,30 +36,18 @@ async def bento_rate(instance) -> float:
 
 async def series() -> tuple[list[float], list[float], float, float]:
     """(bento MB/s, plain MB/s, bentod's CPU s, its relay's CPU s during bento's transfers)."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENTO_HOME"] = home
-        testnet = Testnet()
-        try:
-            status = await testnet.up(owner=os.getpid())
-            entry = next(box for box in status.boxes if box.name == "box0")
-            server = await plain_server()
-            port = server.sockets[0].getsockname()[1]
-            endpoints = TorEndpoints(*testnet.user_tor())
-            async with await Network.open(endpoints) as network, await network.box("box0") as box:
-                route = box._route
-                assert isinstance(route, CircuitRoute)
-                instance = await box.install(BULK)
-                ours, plain, box_cpu, relay_cpu = [], [], 0.0, 0.0
-                for _ in range(ROUNDS):
-                    plain.append(await plain_rate(route._circuit, port))
-                    before = cpu_seconds(entry.bentod_pid), cpu_seconds(entry.tor_pid)
-                    ours.append(await bento_rate(instance))
-                    box_cpu += cpu_seconds(entry.bentod_pid) - before[0]
-                    relay_cpu += cpu_seconds(entry.tor_pid) - before[1]
-                await instance.shutdown()
-            server.close()
-        finally:
-            await testnet.down()
+    ours, plain, box_cpu, relay_cpu = [], [], 0.0, 0.0
+    async with private_network() as (testnet, status), Plain.serving(SIZE) as server:
+        entry = next(box for box in status.boxes if box.name == "box0")
+        async with first_box(testnet) as (box, circuit):
+            instance = await box.install(BULK)
+            for _ in range(ROUNDS):
+                plain.append(await server.rate(circuit))
+                before = cpu_seconds(entry.bentod_pid), cpu_seconds(entry.tor_pid)
+                ours.append(await bento_rate(instance))
+                box_cpu += cpu_seconds(entry.bentod_pid) - before[0]
+                relay_cpu += cpu_seconds(entry.tor_pid) - before[1]
+            await instance.shutdown()
     return ours, plain, box_cpu, relay_cpu
 
 

@@ -9,8 +9,6 @@ sandbox's memory.
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +19,7 @@ from tests.local_box import LocalBox, local_box
 from tests.onion.network import cpu_seconds
 
 from benchmarks.figures import Figure, median
+from benchmarks.over_tor import private_network
 from bento.box.config import Egress
 from bento.egress import OrPorts
 from bento.functions import cells
@@ -60,26 +59,23 @@ def measure() -> Iterator[Figure]:
 
 async def _series() -> tuple[Row, Row, int]:
     ours, theirs, memory = Row(), Row(), 0
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENTO_HOME"] = home
-        testnet = Testnet()
-        try:
-            socks = (await testnet.up(owner=os.getpid())).socks
-            async with _c_tors(testnet) as (plain, pid), _box(testnet) as local:
-                source = _EXAMPLE.read_text().replace("# cpu = 0.5", "# cpu = 1")
-                _, session = await local.box.run(cells.carrying(source))
-                async for piece in session:
-                    own = piece.decode().strip().removeprefix("http://").rstrip("/")
-                    break
-                (instance,) = local.instances
-                await _fetch(socks, own)
-                await _fetch(socks, plain)
-                for _ in range(ROUNDS):
-                    await ours.add(socks, own, lambda: instance.sandbox.usage().cpu)
-                    memory = max(memory, instance.sandbox.usage().memory)
-                    await theirs.add(socks, plain, lambda: cpu_seconds(pid))
-        finally:
-            await testnet.down()
+    async with (
+        private_network() as (testnet, status),
+        _c_tors(testnet) as (plain, pid),
+        _box(testnet) as local,
+    ):
+        source = _EXAMPLE.read_text().replace("# cpu = 0.5", "# cpu = 1")
+        _, session = await local.box.run(cells.carrying(source))
+        async for piece in session:
+            own = piece.decode().strip().removeprefix("http://").rstrip("/")
+            break
+        (instance,) = local.instances
+        await _fetch(status.socks, own)
+        await _fetch(status.socks, plain)
+        for _ in range(ROUNDS):
+            await ours.add(status.socks, own, lambda: instance.sandbox.usage().cpu)
+            memory = max(memory, instance.sandbox.usage().memory)
+            await theirs.add(status.socks, plain, lambda: cpu_seconds(pid))
     return ours, theirs, memory
 
 

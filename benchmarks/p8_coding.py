@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.figures import Figure, median
+from benchmarks.over_tor import client_of, private_network
 from bento.cli.shards import connecting
-from bento.client.network import Network, TorEndpoints
+from bento.client.network import Network
 from bento.functions.dropbox.client import measure as describe
 from bento.functions.dropbox.client import read
 from bento.functions.dropbox.sealing import seal
@@ -25,7 +25,6 @@ from bento.functions.shard.client import ShardGet
 from bento.functions.shard.coding import Coder
 from bento.functions.shard.layout import Plan, Tree
 from bento.functions.shard.put import ShardPut
-from bento.testnet import Testnet
 
 SIZE = 32 << 20
 ROUNDS = 3
@@ -74,18 +73,10 @@ async def once(network: Network, path: Path, number: int) -> tuple[float, float,
 
 
 async def series() -> list[tuple[float, float, float, float]]:
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENTO_HOME"] = home
-        path = Path(home, "file")
+    async with private_network() as (testnet, _), client_of(testnet) as network:
+        path = Path(testnet.home, "file")
         path.write_bytes(os.urandom(SIZE))
-        testnet = Testnet()
-        try:
-            await testnet.up(owner=os.getpid())
-            endpoints = TorEndpoints(*testnet.user_tor())
-            async with await Network.open(endpoints) as network:
-                return [await once(network, path, number) for number in range(ROUNDS)]
-        finally:
-            await testnet.down()
+        return [await once(network, path, number) for number in range(ROUNDS)]
 
 
 def measure() -> Iterator[Figure]:

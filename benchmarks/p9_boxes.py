@@ -4,8 +4,6 @@ of an idle conclave, and what attestation adds to a start."""
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 
@@ -13,12 +11,12 @@ from tests.box.test_conclave import trust_in
 from tests.local_box import local_box
 
 from benchmarks.figures import Figure, median
-from benchmarks.p2_idle import IDLE, MIB, private_bytes, tree
+from benchmarks.over_tor import first_box, private_network
+from benchmarks.p2_idle import IDLE, MIB, private_bytes
 from benchmarks.p4_bulk import BULK, SIZE, bento_rate
 from bento import face
-from bento.client.network import Network, TorEndpoints
 from bento.sandbox import image_named
-from bento.testnet import Testnet
+from bento.sandbox.tree import descendants
 
 ROUNDS = 5
 IDLE_CONCLAVES = 5
@@ -28,23 +26,15 @@ HELLO = b"def main(api):\n    api.send(b'hello')\n"
 
 async def over_tor() -> tuple[list[float], list[float]]:
     """MB/s (out of a conclave, out of a plain function), in turns."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BENTO_HOME"] = home
-        testnet = Testnet()
-        try:
-            await testnet.up(owner=os.getpid())
-            endpoints = TorEndpoints(*testnet.user_tor())
-            async with await Network.open(endpoints) as network, await network.box("box0") as box:
-                closed = await box.install(BULK, face.trust(allow_emulated=True))
-                plain = await box.install(BULK)
-                rates: tuple[list[float], list[float]] = [], []
-                for _ in range(ROUNDS):
-                    for instance, series in zip((closed, plain), rates, strict=True):
-                        series.append(await bento_rate(instance))
-                await closed.shutdown()
-                await plain.shutdown()
-        finally:
-            await testnet.down()
+    rates: tuple[list[float], list[float]] = [], []
+    async with private_network() as (testnet, _), first_box(testnet) as (box, _):
+        closed = await box.install(BULK, face.trust(allow_emulated=True))
+        plain = await box.install(BULK)
+        for _ in range(ROUNDS):
+            for instance, series in zip((closed, plain), rates, strict=True):
+                series.append(await bento_rate(instance))
+        await closed.shutdown()
+        await plain.shutdown()
     return rates
 
 
@@ -72,7 +62,7 @@ async def on_one_box() -> tuple[list[int], list[float], list[float]]:
             await session.started()
             await session.detach()
         await asyncio.sleep(1)
-        sizes = [sum(map(private_bytes, tree(one.sandbox.pid))) for one in local.instances]
+        sizes = [sum(map(private_bytes, descendants(one.sandbox.pid))) for one in local.instances]
     return sizes, *starts
 
 
