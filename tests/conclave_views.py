@@ -1,61 +1,19 @@
-"""What the operator of a box can look at from outside a conclave, and a tap on all that it relays."""
+"""What the operator of a box can look at from outside a conclave."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from pathlib import Path
 
-from bento.client.box import Box, BoxName
-from bento.client.route import UnixRoute
 from bento.sandbox import tree
-
-
-class Tap:
-    """A byte relay in front of a local box that keeps everything, both ways."""
-
-    def __init__(self, local):
-        self.local = local
-        self.seen = bytearray()
-        self.path = local.config.run / "tap"
-        self._tasks = set()
-
-    @property
-    def box(self) -> Box:
-        name = BoxName("local", "AB" * 20, self.local.identity.key_hash)
-        return Box(name, UnixRoute(str(self.path)))
-
-    @contextlib.asynccontextmanager
-    async def running(self):
-        server = await asyncio.start_unix_server(self._pass, self.path)
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self.path.unlink(missing_ok=True)
-
-    async def _pass(self, reader, writer):
-        far_reader, far_writer = await asyncio.open_unix_connection(self.local.path)
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            self._tasks.add(asyncio.create_task(self._pump(source, sink)))
-
-    async def _pump(self, source, sink):
-        with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
-                self.seen += data
-                sink.write(data)
-            sink.write_eof()
 
 
 def outside(local, tap, logged: str) -> dict[str, bytes]:
     """Everything but the memory of the sandbox: view -> content."""
     sandboxes = [instance.sandbox.pid for instance in local.instances]
     return {
-        "relayed": bytes(tap.seen),
+        "relayed": tap.seen,
         "logged": logged.encode(),
         **standing(sandboxes, local.config.state, local.config.run),
         "the box's notes": repr([vars(instance) for instance in local.instances]).encode(),

@@ -13,7 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.conclave_views import Tap, memory_holds, outside
+from tests.conclave_views import memory_holds, outside
+from tests.door_tap import DoorTap
 from tests.local_box import local_box
 
 from bento.box import attester
@@ -203,7 +204,7 @@ async def test_the_operator_sees_nothing_of_the_function_but_in_its_memory(local
     source = STORY % {part.encode(): text.encode() for part, text in canary.items()}
     trust, told = trust_in(local)
     logs = []
-    async with Tap(local).running() as tap:
+    async with DoorTap(local).running() as tap:
         box = tap.box
         instance, session = await box.run(
             source, canary["argument"], trust=trust, on_log=logs.append
@@ -218,7 +219,7 @@ async def test_the_operator_sees_nothing_of_the_function_but_in_its_memory(local
         readable = memory_holds(pid, canary["stored"].encode() + canary["argument"].encode())
         await session.detach()
         await instance.shutdown()
-        views["relayed"] += bytes(tap.seen)
+        views["relayed"] += tap.seen
     assert len(views["files on disk"]) > 4096, "there is a sealed file"
     needles = [text.encode() for text in canary.values()]
     needles += [hashlib.sha256(source).digest(), instance.owner, b"SECRET_CODE", b"def main"]

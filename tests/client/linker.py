@@ -7,15 +7,9 @@ piece, and the time between pieces.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import numpy as np
+from tests.door_tap import Recording
 
-from bento.client.route import UnixRoute
 from bento.protocol import door, limits, session
 from bento.protocol.padding import Pad
 from bento.protocol.wire import FrameReader, encode
@@ -26,14 +20,8 @@ _FIRST = (session.Load, session.Code, session.Invoke, Pad)
 NAMES = ("session", "owner", "hello")
 
 
-@dataclass
-class View:
-    """One connection: (seconds, whether from the client, bytes) of each piece."""
-
-    pieces: list[tuple[float, bool, bytes]] = field(default_factory=list)
-
-    def sent(self, by_client: bool) -> bytes:
-        return b"".join(data for _, mine, data in self.pieces if mine is by_client)
+class View(Recording):
+    """What can be read and measured of one connection."""
 
     def turns(self) -> list[tuple[bool, float, float, int]]:
         """(whose, first second, last second, bytes) of each run of pieces of one side."""
@@ -86,48 +74,6 @@ class View:
             "session": invoke.session,
             "owner": load.owner,
         }
-
-
-class Tap:
-    """A box's door with somebody who writes down everything that passes it."""
-
-    def __init__(self, door_path: Path, path: Path) -> None:
-        self._door = door_path
-        self.path = path
-        self.views: list[View] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def route(self) -> UnixRoute:
-        return UnixRoute(str(self.path))
-
-    @contextlib.asynccontextmanager
-    async def running(self):
-        server = await asyncio.start_unix_server(self._connection, self.path)
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self.path.unlink()
-
-    async def _connection(self, reader, writer):
-        view = View()
-        self.views.append(view)
-        far_reader, far_writer = await asyncio.open_unix_connection(self._door)
-        for mine, source, sink in ((True, reader, far_writer), (False, far_reader, writer)):
-            task = asyncio.create_task(self._pump(view, mine, source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pump(self, view, mine, source, sink):
-        with contextlib.suppress(OSError):
-            while data := await source.read(1 << 20):
-                view.pieces.append((time.perf_counter(), mine, data))
-                sink.write(data)
-        sink.close()
 
 
 def common_prefix(one: bytes, other: bytes) -> int:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.client.linker import RACY, SIZES, Linker, Tap, auc_interval
+from tests.client.linker import RACY, SIZES, Linker, View, auc_interval
+from tests.door_tap import DoorTap
 from tests.local_box import local_box
 
 from bento.box.config import Admission
@@ -93,22 +92,19 @@ async def views_of(client: Honest, users: int, seed: int):
     people = [User(rng) for _ in range(users)]
     visits = [(user, which) for user in range(users) for which in (0, 1)]
     rng.shuffle(visits)  # whatever drifts meanwhile must not link anybody
-    seen = [[None] * users, [None] * users]
+    seen, shut = [[None] * users, [None] * users], set()
     unpriced = Admission(priced=False)  # so many visits in a row would count as a flood
     async with local_box(unpriced, pool=2) as local:
-        with (
-            contextlib.ExitStack() as stack,
-            tempfile.TemporaryDirectory(prefix="bento-tap-") as folder,
-        ):
-            async with Tap(local.path, Path(folder, "tap")).running() as tap:
+        with contextlib.ExitStack() as stack:
+            async with DoorTap(local).running() as tap:
                 for user, which in visits:
                     patch = stack.enter_context(pytest.MonkeyPatch.context())
                     with client.acting(people[user], patch):
-                        here = Box(local.box.name, tap.route)
-                        await visit(here, (FIRST, SECOND)[which], people[user])
+                        await visit(tap.box, (FIRST, SECOND)[which], people[user])
                     patch.undo()
-                    seen[which][user] = tap.views[-2]  # the last one is the shutdown
-                shut = {len(view.sent(True)) for view in tap.views[1::2]}
+                    run, shutdown = tap.recordings[-2:]
+                    seen[which][user] = View(run.pieces)
+                    shut.add(len(shutdown.sent(True)))
     return seen, shut
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from tests.relay_proxy import through
+
 SILENCE = 0.6  # seconds without a byte that end a side's turn
 
 
@@ -50,16 +52,7 @@ class Lockstep:
             await asyncio.gather(turns, *self._tasks, return_exceptions=True)
 
     async def _connection(self, reader, writer):
-        _, methods = await reader.readexactly(2)
-        await reader.readexactly(methods)
-        writer.write(b"\5\0")
-        head = await reader.readexactly(4)
-        assert head[3] == 1, "relays are dialled by address"
-        address = ".".join(map(str, await reader.readexactly(4)))
-        port = int.from_bytes(await reader.readexactly(2), "big")
-        assert address.startswith("127.")
-        far_reader, far_writer = await asyncio.open_connection(address, port)
-        writer.write(b"\5\0\0\1" + bytes(6))
+        far_reader, far_writer = await through(reader, writer)
         for way, source, sink in (("out", reader, far_writer), ("in", far_reader, writer)):
             task = asyncio.create_task(self._pump(way, source, sink))
             self._tasks.add(task)

@@ -15,6 +15,8 @@ import signal
 import sys
 import time
 
+from tests.relay_proxy import through
+
 CELL, OVERHEAD = 514, 17
 _APPLICATION_DATA = 23  # RFC 8446
 _HEAD = 5
@@ -50,16 +52,7 @@ class Tap:
 
     async def enter(self, reader, writer):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            _, methods = await reader.readexactly(2)
-            await reader.readexactly(methods)
-            writer.write(b"\5\0")
-            head = await reader.readexactly(4)
-            assert head[3] == 1, "relays are dialled by address"
-            address = ".".join(map(str, await reader.readexactly(4)))
-            port = int.from_bytes(await reader.readexactly(2), "big")
-            assert address.startswith("127.")
-            far_reader, far_writer = await asyncio.open_connection(address, port)
-            writer.write(b"\5\0\0\1" + bytes(6))
+            far_reader, far_writer = await through(reader, writer)
             number = next(self._numbers)
             await asyncio.gather(
                 self._pump(reader, far_writer, Records(number, 1, self.notes)),
