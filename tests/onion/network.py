@@ -1,4 +1,4 @@
-"""A private Tor network on loopback for this room's tests: unmodified tors, addresses 127.93.0.k.
+"""A private Tor network on loopback for this room's tests: unmodified tors, addresses 127.N.0.k.
 
 One authority, seven relays of which two are exits, two C-tor clients. Starts from nothing in about
 20 s; the session fixture `network` starts it once and stops it at the end of the run.
@@ -22,7 +22,9 @@ from pathlib import Path
 import stem
 import stem.control
 
-NET = 93
+from bento.testnet.addresses import hold
+from bento.testnet.layout import NET_NUMBERS
+
 OR_PORT, DIR_PORT, SOCKS_PORT = 9001, 9030, 9050
 VOTING_SECONDS = 20
 START_SECONDS = 120  # a hang guard, not a promise
@@ -168,8 +170,10 @@ class NameServer:
 
 @dataclass
 class PrivateNetwork:
+    """`net` is the N of its addresses; by default that of the network kept in `root`, or a free one."""
+
     root: Path
-    net: int = NET
+    net: int = 0
     nodes: dict[str, Node] = field(default_factory=dict)
     authority_line: str = ""
 
@@ -179,6 +183,10 @@ class PrivateNetwork:
         return f"127.{self.net}.9.1"
 
     def __post_init__(self) -> None:
+        self._claim: socket.socket | None = None
+        kept = self.root / "net"
+        if not self.net:
+            self.net = int(kept.read_text()) if kept.exists() else self._free_net()
         self.names = NameServer(f"127.{self.net}.9.53", self.web)
         names = ["a0", *(f"r{i}" for i in range(5)), "x0", "x1", "c0", "c1"]
         roles = {"a": "authority", "r": "relay", "x": "exit", "c": "client"}
@@ -197,8 +205,17 @@ class PrivateNetwork:
         self.nodes[name] = node
         return node
 
+    def _free_net(self) -> int:
+        """A net that no other network of the machine has, kept until `stop`."""
+        for number in reversed(NET_NUMBERS):
+            self._claim = hold(number)
+            if self._claim is not None:
+                return number
+        raise AssertionError("every loopback net is taken")
+
     def start(self) -> PrivateNetwork:
         self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "net").write_text(str(self.net))
         (self.root / "empty").touch()
         (self.root / "resolv.conf").write_text(f"nameserver {self.names.address}\n")
         self.names.start()
@@ -232,6 +249,8 @@ class PrivateNetwork:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self._claim is not None:
+            self._claim.close()
 
     def _wait_for_microdescriptors(self, node: Node) -> None:
         with _retry(node.controller) as controller:

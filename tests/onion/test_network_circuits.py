@@ -22,7 +22,7 @@ from bento.onion.errors import CircuitClosed, StreamEnded
 from bento.onion.relay import EndReason
 
 pytestmark = pytest.mark.network
-WEB = ("127.93.9.1", 8093)
+PORT = 8093
 CC = VegasParams.from_consensus({}, PathKind.EXIT)
 MEGABYTE = 1_000_000
 
@@ -30,8 +30,8 @@ MEGABYTE = 1_000_000
 class Web:
     """One request line each connection: `get N`, `put N`, `hang`, `echo`."""
 
-    def __init__(self) -> None:
-        self.received: list[int] = []
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -54,9 +54,9 @@ class Web:
 
 
 @pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    handler = Web()
-    server = await asyncio.start_server(handler, *WEB)
+async def web(network: PrivateNetwork) -> AsyncIterator[Web]:
+    handler = Web((network.web, PORT))
+    server = await asyncio.start_server(handler, *handler.address)
     yield handler
     server.close()
 
@@ -108,19 +108,19 @@ async def test_a_link_proves_the_relay_and_refuses_another(known: Directory) -> 
             await Channel.connect(host, port, wrong)
 
 
-async def test_nobody_there_is_a_closed_link(known: Directory) -> None:
+async def test_nobody_there_is_a_closed_link(known: Directory, network: PrivateNetwork) -> None:
     with pytest.raises(TorError, match="cannot be reached"):
-        await Channel.connect("127.93.9.9", 9, known.relays[0].identity)
+        await Channel.connect(f"127.{network.net}.9.9", 9, known.relays[0].identity)
 
 
 @pytest.mark.parametrize("congestion", [None, CC], ids=["fixed windows", "congestion control"])
 async def test_ten_megabytes_down_and_up_arrive_unchanged(link, known, web, congestion) -> None:
     way = await circuit(link, known, congestion=congestion)
     assert isinstance(way._layers.hops[-1].window, Vegas) == (congestion is not None)
-    down = await way.open_stream(*WEB)
+    down = await way.open_stream(*web.address)
     await down.write(b"get %d\n" % (10 * MEGABYTE))
     assert await down.read_all(11 * MEGABYTE) == blob(10 * MEGABYTE)
-    up = await way.open_stream(*WEB)
+    up = await way.open_stream(*web.address)
     await up.write(b"put %d\n" % (10 * MEGABYTE) + blob(10 * MEGABYTE))
     assert await up.read_all(100) == hashlib.sha256(blob(10 * MEGABYTE)).hexdigest().encode()
     way.close()
@@ -130,7 +130,7 @@ async def test_many_streams_of_one_circuit_do_not_mix(link, known, web) -> None:
     way = await circuit(link, known, congestion=CC)
 
     async def fetch(size: int) -> bool:
-        stream = await way.open_stream(*WEB)
+        stream = await way.open_stream(*web.address)
         await stream.write(b"get %d\n" % size)
         return await stream.read_all(size + 1) == blob(size)
 
@@ -139,31 +139,31 @@ async def test_many_streams_of_one_circuit_do_not_mix(link, known, web) -> None:
 
 async def test_data_may_be_sent_before_the_stream_is_connected(link, known, web) -> None:
     way = await circuit(link, known)
-    stream = way.begin(*WEB)
+    stream = way.begin(*web.address)
     await stream.write(b"get 1000\n")
     assert await stream.read_all(2000) == blob(1000)
 
 
 async def test_a_stream_closed_early_leaves_the_circuit_in_order(link, known, web) -> None:
     way = await circuit(link, known)
-    stream = await way.open_stream(*WEB)
+    stream = await way.open_stream(*web.address)
     await stream.write(b"get 3000000\n")
     await stream.read()
     stream.close()
     assert await stream.read() == b""
-    other = await way.open_stream(*WEB)
+    other = await way.open_stream(*web.address)
     await other.write(b"get 500000\n")
     assert await other.read_all(600_000) == blob(500_000)
     assert not way.closed.done()
 
 
-async def test_a_refused_stream_says_why(link, known) -> None:
+async def test_a_refused_stream_says_why(link, known, network) -> None:
     way = await circuit(link, known)
     with pytest.raises(StreamEnded) as refused:
-        await way.open_stream(WEB[0], 9)
+        await way.open_stream(network.web, 9)
     assert refused.value.reason == EndReason.EXITPOLICY
     with pytest.raises(StreamEnded):
-        await way.open_stream(WEB[0], 1)
+        await way.open_stream(network.web, 1)
     assert not way.closed.done()
 
 
@@ -176,10 +176,10 @@ async def test_a_name_that_does_not_resolve_is_said_to(link, known) -> None:
     assert [(a.address, a.name) for a in answers] == [(None, None)]
 
 
-async def test_a_name_resolves_at_the_exit(link, known) -> None:
+async def test_a_name_resolves_at_the_exit(link, known, network) -> None:
     way = await circuit(link, known)
     answers = await way.resolve("web.example.test")
-    assert ipaddress.ip_address(WEB[0]) in [a.address for a in answers]
+    assert ipaddress.ip_address(network.web) in [a.address for a in answers]
 
 
 async def test_a_relays_own_directory_answers(link, known) -> None:
@@ -204,14 +204,14 @@ async def test_drop_cells_are_swallowed_by_any_hop(link, known, web) -> None:
     way = await circuit(link, known)
     for hop in (0, 1, 2) * 100:
         way.drop(hop)
-    stream = await way.open_stream(*WEB)
+    stream = await way.open_stream(*web.address)
     await stream.write(b"get 1000\n")
     assert await stream.read_all(2000) == blob(1000)
 
 
 async def test_a_closed_link_ends_circuits_and_streams(link, known, web) -> None:
     way = await circuit(link, known)
-    stream = await way.open_stream(*WEB)
+    stream = await way.open_stream(*web.address)
     await stream.write(b"hang\n")
     waiting = asyncio.create_task(stream.read())
     await asyncio.sleep(0)

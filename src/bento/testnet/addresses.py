@@ -25,7 +25,7 @@ def claim(make: Callable[[int], Layout], preferred: int | None) -> tuple[Layout,
     for number in numbers:
         layout = make(number)
         require_loopback([host for host, _ in layout.listeners()] + [WEB.partition("/")[0]])
-        held = _hold(number)
+        held = hold(number)
         if held is None:
             continue
         taken = _first_taken(layout.listeners())
@@ -36,7 +36,8 @@ def claim(make: Callable[[int], Layout], preferred: int | None) -> tuple[Layout,
     raise HostError(f"no loopback net is free for the test network{detail}")
 
 
-def _hold(number: int) -> socket.socket | None:
+def hold(number: int) -> socket.socket | None:
+    """A claim to the net of that number, as long as it is open; None when another has it."""
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         claim.bind(f"\0bento-testnet-{number}")
