@@ -25,12 +25,15 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes, a core each; what they keep together stands in tests/lanes.py.
+LANES := -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(LANES)
 
 # The tests that start no process: less than a minute.
 unit: setup
-	$(BIN)/python -m pytest -m "unit and not campaign"
+	$(BIN)/python -m pytest $(LANES) -m "unit and not campaign"
 
 # The full counts of every promise; ONLY=R7 runs one.
 campaign: setup

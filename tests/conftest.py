@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import itertools
 import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.blindness import (
 )
 from tests.canaries import Canaries
 from tests.conclave_views import standing
+from tests.lanes import lane, rank
 from tests.local_box import LocalBox
 from tests.units import is_unit, no_process
 
@@ -36,10 +38,28 @@ settings.load_profile("bento")
 _TESTS = Path(__file__).parent
 
 
+def pytest_configure() -> None:
+    # The processes of `make test` must find the same tests in the same order, also where a set gives it.
+    os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(1 << 32)))
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    test = getattr(item, "originalname", item.name)
-    if item.path.is_relative_to(_TESTS) and is_unit(item.path.relative_to(_TESTS), test):
+    if not item.path.is_relative_to(_TESTS):
+        return
+    module = item.path.relative_to(_TESTS)
+    if is_unit(module, getattr(item, "originalname", item.name)):
         item.add_marker(pytest.mark.unit)
+    item.add_marker(pytest.mark.xdist_group(_lane(item)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: rank(_lane(item)))
+
+
+def _lane(item: pytest.Item) -> str:
+    module = item.path.relative_to(_TESTS)
+    return lane(module, frozenset(getattr(item, "fixturenames", ())))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -49,7 +49,7 @@ def test_any_bytes_are_read_or_refused(name, data):
         pass
 
 
-@pytest.mark.parametrize("name", set(READERS) - {"tpm registers", "chain"})
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"tpm registers", "chain"}))
 def test_a_cut_or_longer_value_is_refused(name):
     read, good = READERS[name]
     for changed in (b"", good[:-1], good[:20], good + b"\1", good + good):
