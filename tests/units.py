@@ -68,6 +68,7 @@ ROOMS: dict[str, frozenset[str]] = {
             "test_jail",
             "test_pack",
             "test_packing",
+            "test_parts",
             "test_sizes",
             "test_stillness",
             "test_warc",

@@ -21,13 +21,14 @@ def test_a_command_under_cover_does_what_it_does_without(network, tmp_path):
     assert said["sent"] > 50 and said["received"] > 50
 
 
-def test_a_page_comes_under_cover(network, tmp_path):
+def test_a_page_comes_in_parts_under_cover(network, tmp_path):
     page = b"<!doctype html><title>Covered</title><link rel=stylesheet href=/s.css><p>hello"
     with web_site({"/": page, "/s.css": b"p { color: red }"}) as (url, visits):
         words = ("--rate", "400KB/s", "--end", "now", "--")
-        browse = ("bento", "browse", "--padding", "none", "-o", tmp_path / "page", f"{url}/")
-        done = bento("cover", *words, *browse)
+        done = bento("cover", *words, "bento", "browse", "-o", tmp_path / "page", f"{url}/")
     assert done.status == 0, done.err
+    told = [line.split()[0:2] for line in done.err.splitlines() if url in line and line[3] == " "]
+    assert told[:2] == [["200", f"{url}/:"], ["200", f"{url}/s.css:"]]
     assert page in (tmp_path / "page" / "page.warc").read_bytes()
     assert {path for _, path in visits} >= {"/", "/s.css"}
 

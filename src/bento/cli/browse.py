@@ -14,7 +14,9 @@ from bento.cli.place import place, place_arguments
 from bento.errors import UsageError
 
 if TYPE_CHECKING:
+    from bento.cli.parts import Parts
     from bento.functions.browser.pack import Pack
+    from bento.functions.browser.window import GrowingWindow
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +26,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--padding",
         choices=("x2", "x1.5", "1MB", "7MB", "none"),
-        default="x2",
-        help="the public set of sizes an answer may have (default: powers of two)",
+        help="the public set of sizes an answer may have (default: x2, powers of two; under bento cover"
+        " none)",
     )
     parser.add_argument(
         "--timing",
         choices=("x2", "fixed", "none"),
-        default="x2",
-        help="the public set of moments an answer may begin (default: 1, 2, 4, 8… seconds;"
-        " fixed: 8, 16, 32)",
+        help="the public set of moments an answer may begin (default: x2, 1, 2, 4, 8… seconds; under"
+        " bento cover none; fixed: 8, 16, 32)",
     )
     left.arguments(parser)
     place_arguments(parser)
@@ -40,28 +41,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from bento.cli.parts import Parts
+    from bento.client.covered import CoveredNetwork
     from bento.functions.browser import client
     from bento.functions.browser.sizes import warm_up
 
+    covered = CoveredNetwork.find() is not None and not args.leave
+    usual = "none" if covered else "x2"
+    args.padding, args.timing = args.padding or usual, args.timing or usual
     if args.ticket or args.leave:
         return left.run(args)
     if args.url is None:
         raise UsageError("there is no address to fetch", "write it as https://HOST/PATH")
     words = client.arguments(args.url, args.padding, args.timing)
     began = time.monotonic()
-    pack, received, box = asyncio.run(_fetch(args, words))
+    in_parts = covered and args.padding == args.timing == "none"
+    parts = Parts(told=not args.json, shown=args.open) if in_parts else None
+    pack, received, box = asyncio.run(_fetch(args, words, parts))
     seconds = round(time.monotonic() - began, 3)
     ahead = warm_up(args.padding)
-    came = f"{received} came in {seconds} s, a size of the {args.padding} set"
-    came += f" (and {ahead} before them, as for every page)"
+    came = f"{received} came in {seconds} s"
+    if parts is None:
+        came += f", a size of the {args.padding} set (and {ahead} before them, as for every page)"
     facts = {"received": received, "warm_up": ahead, "seconds": seconds, "box": box}
-    show_page(args, pack, came, facts)
+    show_page(args, pack, came, facts, parts.window if parts else None)
     return 0
 
 
-def show_page(args: argparse.Namespace, pack: Pack, came: str, facts: dict[str, object]) -> None:
-    """Saves, tells of and opens a page; `facts` are about how it came. Raises FunctionError if there
-    is none."""
+def show_page(
+    args: argparse.Namespace,
+    pack: Pack,
+    came: str,
+    facts: dict[str, object],
+    window: GrowingWindow | None = None,
+) -> None:
+    """Saves, tells of and opens a page, if there is no `window` of it yet; `facts` are about how it came.
+    Raises FunctionError if there is none."""
     from bento.functions.browser import client
 
     saved = client.save(pack, args.output) if args.output else []
@@ -84,25 +99,37 @@ def show_page(args: argparse.Namespace, pack: Pack, came: str, facts: dict[str, 
         for path in saved:
             print(path)
     client.check(pack)
-    if args.open:
+    if window is not None:
+        window.wait()
+    elif args.open:
         from bento.functions.browser.replay import open_window
 
         open_window(pack)
 
 
-async def _fetch(args: argparse.Namespace, words: dict[str, str]) -> tuple[Pack, int, str]:
+async def _fetch(
+    args: argparse.Namespace, words: dict[str, str], parts: Parts | None
+) -> tuple[Pack, int, str]:
     """(the pack, bytes of the answer, the box's name)."""
     from bento.face import connect
     from bento.functions.browser import client
 
     async with connect(**place(args)) as box:
         instance, session = await box.run(
-            client.build_upload(), text=False, on_log=None, trust=conclave.trust(args), **words
+            client.build_upload(),
+            text=False,
+            on_log=None,
+            trust=conclave.trust(args),
+            **words,
+            parts=parts is not None,
         )
         try:
             async with session:
                 await session.close_input()
-                pack, received = await client.read_answer(session, args.padding)
+                if parts is not None:
+                    pack, received = await client.read_parts(session, parts.take)
+                else:
+                    pack, received = await client.read_answer(session, args.padding)
             return pack, received, box.name.nickname
         finally:
             await instance.shutdown()

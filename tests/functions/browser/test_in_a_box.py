@@ -1,10 +1,14 @@
 """The function in a real sandbox with its real egress, called by a real client; only Tor is missing."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 from tests.functions.browser.direct import differing, photograph, pixels
 from tests.functions.browser.site import Site
 from tests.local_box import local_box
 
-from bento.functions.browser.client import arguments, build_upload, read_pack
+from bento.functions.browser.client import arguments, build_upload, read_pack, read_parts
+from bento.functions.browser.pack import Pack
 from bento.functions.browser.replay import Replay
 from bento.functions.browser.sizes import KIB, WARM_UP_BYTES
 
@@ -53,3 +57,43 @@ async def test_a_page_that_needs_too_much_memory_is_named(site: Site) -> None:
     failure = (await read_pack(once(answer))).failure
     assert failure and failure.kind == "crash", failure
     assert "memory" in failure.detail
+
+
+async def test_in_parts_a_response_is_here_while_the_page_waits_for_the_next_one() -> None:
+    """The style sheet is not sent before the reader has the page that asks for it."""
+    page = b"<!doctype html><link rel=stylesheet href=/held.css><p>hello"
+    here = threading.Event()
+
+    class Held(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_style = self.path == "/held.css"
+            if is_style:
+                here.wait(100)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/css" if is_style else "text/html")
+            self.end_headers()
+            self.wfile.write(b"p { color: red }" if is_style else page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    seen: list[str] = []
+
+    def tell(part: Pack) -> None:
+        seen.extend(exchange.url for exchange in part.exchanges)
+        here.set()
+
+    with ThreadingHTTPServer(("127.80.0.31", 0), Held) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.80.0.31:{server.server_port}/"
+        async with local_box(images=("browser",)) as local:
+            words = arguments(url, "none", "none")
+            instance, session = await local.box.run(build_upload(), **words, parts=True)
+            pack, _ = await read_parts(session, tell)
+            await session.detach()
+            await instance.shutdown()
+        server.shutdown()
+    assert pack.failure is None and pack.cuts == ()
+    bodies = {each.url: each.body for each in pack.exchanges}
+    assert (bodies[url], bodies[f"{url}held.css"]) == (page, b"p { color: red }")
+    assert seen[0] == url

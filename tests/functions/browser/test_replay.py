@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from tests.functions.browser.box import call, descendants, kind_of
@@ -17,7 +18,8 @@ from bento.functions.browser.chromium import HEADLESS
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
-from bento.functions.browser.replay import Replay, open_window, screenshot
+from bento.functions.browser.replay import Coming, Replay, open_window, screenshot
+from bento.functions.browser.window import GrowingWindow
 
 Fetched = Callable[[str], Pack]
 
@@ -137,6 +139,64 @@ def test_any_status_is_given_as_it_was() -> None:
     </script>"""
     with Replay(html(script, exchanges=parts)) as page:
         assert evaluate(page, "document.title") == ",".join(f"{s}Odd" for s in statuses)
+
+
+# --- a page that is still coming -----------------------------------------------------------------
+
+
+def test_a_page_grows_as_its_parts_come_and_fetches_nothing(site: Site) -> None:
+    (page,) = html("<p>hello<img src=/no.png><link rel=stylesheet href=/s.css>").exchanges
+    style = Exchange(
+        *("GET", "http://a.test/s.css"),
+        status=200,
+        headers=(("Content-Type", "text/css"),),
+        body=b"p { color: red }",
+    )
+    coming: Coming = SimpleQueue()
+    color = "getComputedStyle(document.querySelector('p')).color"
+    with Replay(Pack(url="http://a.test/"), coming=coming) as shown:
+        assert not shown._tab.wait(lambda: shown.blocked > 0, 0.5), "the page may still come"
+        coming.put((page,))
+        shown.grow()
+        assert shown._tab.wait(lambda: "hello" in evaluate(shown, "document.body?.innerText"), 60)
+        assert shown._tab.loaded is False and shown.blocked == 0
+        coming.put((style,))
+        shown.grow()
+        assert shown._tab.wait(lambda: evaluate(shown, color) == "rgb(255, 0, 0)", 60)
+        assert shown.blocked == 0, "the picture may still come"
+        coming.put(None)
+        shown.grow()
+        assert shown._tab.wait(lambda: shown._tab.loaded, 60)
+        assert wanted(shown) == ["http://a.test/no.png"]
+    assert site.hits == []
+
+
+def test_while_it_comes_a_request_waits_for_its_very_own_answer() -> None:
+    """Two pictures whose names differ in their digits only: either could be the other's at another time."""
+    ids = 1111111111111, 2222222222222
+    body = "".join(
+        f"<script>fetch('/p?{n}').then(r => r.text()).then(t => {{ document.title += t }})</script>"
+        for n in ids
+    )
+    answers = [Exchange("GET", f"http://a.test/p?{n}", status=200, body=b"%d" % n) for n in ids]
+    coming: Coming = SimpleQueue()
+    with Replay(Pack(url="http://a.test/"), coming=coming) as shown:
+        for exchange in (*html(body).exchanges, answers[1], answers[0]):
+            coming.put((exchange,))
+            shown.grow()
+            shown._tab.wait(lambda: False, 0.2)
+        assert shown._tab.wait(lambda: len(evaluate(shown, "document.title")) == 27, 60)
+        assert evaluate(shown, "document.title") == f"t{ids[1]}{ids[0]}"
+
+
+def test_a_window_that_cannot_be_opened_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    window = GrowingWindow()
+    window.add(html("<p>x"))
+    window.add(Pack(url="http://a.test/"))
+    with pytest.raises(HostError, match="no display"):
+        window.wait()
 
 
 # --- nothing at all is fetched -------------------------------------------------------------------

@@ -5,7 +5,8 @@ there is one answer, of a public size, begun at a public time; the page's own pa
 between the box and the web, where nobody knows the reader.
 
 Must never: fetch anything at home (one live request undoes it all), send a size or a start that is
-not in the public sets, log an address, or run a page's content outside two sandboxes.
+not in the public sets (but under Cover, where nobody sees them), log an address, or run a page's
+content outside two sandboxes.
 
     guest.py      the manifest, and from an address to an answer          (on the box)
     record.py     a page's responses, one by one, as a pure machine       (on the box)
@@ -13,9 +14,11 @@ not in the public sets, log an address, or run a page's content outside two sand
     stillness.py  whether a loaded page can ask for more                  (both, pure)
     limits.py     how much of a page is taken                             (both)
     chromium.py, cdp.py, tab.py   a Chromium, its pipe, one page in it    (both)
+    parts.py      a page sent as it comes, under Cover                    (both)
     pack.py, packing.py, sizes.py what travels, and its public sizes      (both, pure)
     http.py       which headers hold, which answers are pages             (both, pure)
     client.py     upload, arguments, read the answer, save it             (at home)
+    window.py     a page shown while it is still coming                   (at home)
     replay.py, answers.py, jail.py   open a pack with the network off     (at home)
     warc.py       a pack as a standard web archive                        (at home, pure)
 

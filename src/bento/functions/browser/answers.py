@@ -58,13 +58,19 @@ class _Series:
 class Answers:
     def __init__(self, exchanges: Iterable[Exchange]) -> None:
         self._series: dict[_Key, _Series] = {}
+        self.add(exchanges)
+
+    def add(self, exchanges: Iterable[Exchange]) -> None:
         for e in exchanges:
             for key in _keys(e.method, e.url, _range(e.request_headers), e.request_body):
                 self._series.setdefault(key, _Series()).add(e)
 
-    def find(self, method: str, url: str, headers: Headers, body: bytes) -> Exchange | None:
-        """The next answer to this request, or None: then it must be blocked."""
-        for key in _keys(method, url, _range(headers), body):
+    def find(
+        self, method: str, url: str, headers: Headers, body: bytes, *, exactly: bool = False
+    ) -> Exchange | None:
+        """The next answer to this request, or None: then it must be blocked. `exactly`: to no request that
+        is only like it."""
+        for key in _keys(method, url, _range(headers), body)[: 1 if exactly else None]:
             if series := self._series.get(key):
                 return series.take()
         return None

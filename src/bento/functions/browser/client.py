@@ -3,7 +3,7 @@
 Knows nothing of circuits and sessions: an answer is anything that yields bytes.
 """
 
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncIterable, Callable, Collection
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -14,11 +14,12 @@ from . import replay, warc
 from .guest import EXTRAS
 from .pack import Pack, PackError, is_url
 from .packing import PackReader
+from .parts import PartsReader
 from .sizes import SIZE_SETS, START_SETS
 
 GUEST_FILES = (
     "__init__.py", "cdp.py", "chromium.py", "entry.py", "failures.py", "guest.py", "http.py", "leaving.py",
-    "limits.py", "pack.py", "packing.py", "record.py", "sizes.py", "stillness.py", "tab.py",
+    "limits.py", "pack.py", "packing.py", "parts.py", "record.py", "sizes.py", "stillness.py", "tab.py",
 )  # fmt: skip
 """What the function consists of; inside the upload they are the package `browser`."""
 
@@ -78,7 +79,17 @@ async def read_answer(answer: AsyncIterable[bytes], padding: str = "x2") -> tupl
     Returns with the last byte, without waiting for the session's end: that is a round trip away.
     Raises RemoteProtocolError if it is no pack, or not of the size that `padding` should give.
     """
-    reader = PackReader(padding)
+    return await _read(PackReader(padding), answer)
+
+
+async def read_parts(
+    answer: AsyncIterable[bytes], tell: Callable[[Pack], object]
+) -> tuple[Pack, int]:
+    """The same of an answer in parts, each of which `tell` hears of as soon as it is there."""
+    return await _read(PartsReader(tell), answer)
+
+
+async def _read(reader: PackReader | PartsReader, answer: AsyncIterable[bytes]) -> tuple[Pack, int]:
     try:
         async for piece in answer:
             reader.feed(piece)

@@ -20,6 +20,7 @@ def main(
     padding: str = "x2",
     timing: str = "x2",
     extras: str = "none",
+    parts: bool = False,
     leave: str = "",
     key: bytes = b"",
     gets: int = 0,
@@ -28,7 +29,7 @@ def main(
     """As `guest.main`; with `leave`, the ticket of a dropbox of `room` bytes, the answer goes there, sealed
     with `key`, to be fetched `gets` times (0: any number), and the instance ends."""
     if not leave:
-        guest.main(api, url, padding, timing, extras)
+        guest.main(api, url, padding, timing, extras, parts)
         return
     from . import leaving  # nobody else waits for a cipher
 

@@ -16,7 +16,7 @@ the warm-up, which is the same for all, and nothing is logged: addresses are the
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
@@ -27,6 +27,7 @@ from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
 from .pack import Failure, Pack, PackError, is_url, plain
 from .packing import encode, zeros
+from .parts import PartsSender
 from .record import Recorder
 from .sizes import KIB, SIZE_SETS, START_SETS, start_time, warm_up
 from .stillness import is_still
@@ -43,6 +44,9 @@ NO_ADDRESS = "http://invalid.invalid/"
 STOP_SECONDS = 1.0
 """For the bodies that are being read when the page is cut, to be ended."""
 
+Tell = Callable[[Pack], object]
+"""Hears of a page what has come since it heard last."""
+
 _turn = threading.Lock()
 """One Chromium at a time: the manifest's memory has room for one."""
 
@@ -51,8 +55,16 @@ class Api(Protocol):
     def send(self, data: bytes) -> object: ...
 
 
-def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: str = "none") -> None:
-    """Fetches `url` and sends it as a page pack.
+def main(
+    api: Api,
+    url: str,
+    padding: str = "x2",
+    timing: str = "x2",
+    extras: str = "none",
+    parts: bool = False,
+) -> None:
+    """Fetches `url` and sends it as a page pack; with `parts` each response as soon as it is there, of its
+    own size, which is for readers under Cover only (parts.py).
 
     padding: the set of sizes (x2, x1.5, 1MB, 7MB, none); timing: the set of starts (x2, fixed, none);
     extras: none, mhtml, png or all. Raises ValueError for another word, before anything is done.
@@ -61,6 +73,9 @@ def main(api: Api, url: str, padding: str = "x2", timing: str = "x2", extras: st
     for word, words in ((padding, SIZE_SETS), (timing, START_SETS), (extras, EXTRAS)):
         if word not in words:
             raise ValueError(f"{plain(word)!r} is none of {', '.join(words)}")
+    if parts:
+        _send_parts(api, url, EXTRAS[extras])
+        return
     for block in in_blocks(zeros(warm_up(padding))):
         api.send(block)
     with ExitStack() as afterwards:
@@ -95,8 +110,22 @@ def _answer(url: str, padding: str, extras: tuple[str, ...], afterwards: ExitSta
     except PackError as error:
         kind, what = "size", f"the page could not be packed: {error}"
     except Exception as error:
-        kind, what = "internal", f"a fault in the function: {type(error).__name__}: {error}"
+        kind, what = "internal", _fault(error)
     return encode(_failed(url, kind, what), padding)
+
+
+def _send_parts(api: Api, url: str, extras: tuple[str, ...]) -> None:
+    sender = PartsSender(api.send)
+    with ExitStack() as afterwards:
+        try:
+            pack = fetch(url, extras, LIMITS, afterwards, sender.give)
+        except Exception as error:
+            pack = _failed(url, "internal", _fault(error))
+        sender.finish(pack)
+
+
+def _fault(error: Exception) -> str:
+    return f"a fault in the function: {type(error).__name__}: {error}"
 
 
 def _failed(url: str, kind: str, what: str) -> Pack:
@@ -105,7 +134,13 @@ def _failed(url: str, kind: str, what: str) -> Pack:
     return Pack(url=known, date=int(time.time()), failure=Failure(kind, plain(what)))
 
 
-def fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack) -> Pack:
+def fetch(
+    url: str,
+    extras: tuple[str, ...],
+    limits: Limits,
+    afterwards: ExitStack,
+    tell: Tell | None = None,
+) -> Pack:
     """The page at `url`, as far as the limits allow; a Pack with a failure if there is none.
 
     Its Chromium is killed by then; clearing up behind it, which takes longer, is left to `afterwards`.
@@ -115,12 +150,14 @@ def fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitSta
     if not _turn.acquire(timeout=limits.page_seconds):
         return _failed(url, "busy", "the function is busy with another page")
     try:
-        return _fetch(url, extras, limits, afterwards)
+        return _fetch(url, extras, limits, afterwards, tell)
     finally:
         _turn.release()
 
 
-def _fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack) -> Pack:
+def _fetch(
+    url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack, tell: Tell | None
+) -> Pack:
     blank = Pack(url=url, date=int(time.time()))
     try:
         chromium = Chromium(flags=(*HEADLESS, user_agent(version())))
@@ -128,7 +165,7 @@ def _fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitSt
         return _failed(url, "image", f"the box cannot start Chromium: {error.strerror}")
     afterwards.enter_context(chromium)
     try:
-        return _Visit(chromium, limits).run(blank, extras)
+        return _Visit(chromium, limits, blank, tell).run(extras)
     except ChromiumGoneError:
         return _failed(url, "crash", chromium.obituary())
     except CdpError as error:
@@ -140,8 +177,10 @@ def _fetch(url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitSt
 class _Visit:
     """One page, from a fresh Chromium to a Pack."""
 
-    def __init__(self, chromium: Chromium, limits: Limits) -> None:
+    def __init__(self, chromium: Chromium, limits: Limits, blank: Pack, tell: Tell | None) -> None:
         self._limits = limits
+        self._blank = blank
+        self._tell = tell
         self._connection = connection = chromium.connection
         self._software = connection.call("Browser.getVersion").text("product")
         self._tab = tab = Tab(connection, limits, PROXY)
@@ -152,9 +191,9 @@ class _Visit:
         stages = [{"urlPattern": "*", "requestStage": stage} for stage in ("Request", "Response")]
         connection.call("Fetch.enable", {"patterns": stages})
 
-    def run(self, pack: Pack, extras: tuple[str, ...]) -> Pack:
+    def run(self, extras: tuple[str, ...]) -> Pack:
         tab, seconds = self._tab, self._limits.page_seconds
-        tab.navigate(pack.url)
+        tab.navigate(self._blank.url)
         if not tab.complete(
             lambda: tab.loaded, self._is_over, self._is_quiet, seconds, self._is_still
         ):
@@ -168,7 +207,7 @@ class _Visit:
         parts = {} if broken else {name: self._part(name, until) for name in extras}
         self._recorder.finish()
         return replace(
-            pack,
+            self._blank,
             final_url=address if is_url(address) else self._recorder.page_url,
             title="" if broken else plain(title),
             software=plain(self._software),
@@ -184,6 +223,14 @@ class _Visit:
     def _is_over(self) -> bool:
         """Nothing more is to be expected of the page."""
         self._recorder.tick()
+        if self._tell is not None:
+            self._tell(
+                replace(
+                    self._blank,
+                    software=plain(self._software),
+                    exchanges=self._recorder.arrived(),
+                )
+            )
         ended = self._recorder.stopped or self._recorder.failure
         return bool(ended or self._tab.is_broken)
 

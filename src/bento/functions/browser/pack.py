@@ -113,6 +113,11 @@ class Exchange:
         else:
             must(100 <= self.status <= 999, "a status out of range")
 
+    @property
+    def outcome(self) -> tuple[object, ...]:
+        """What was asked and what came: a request repeated with the same outcome is kept once."""
+        return self.method, self.url, self.request_body, self.status, self.error, self.body
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:

@@ -208,6 +208,8 @@ class PackReader:
         self._padding = padding
         self._ahead = warm_up(padding)
         self._answer = bytearray()
+        self.content = 0
+        """Bytes of the finished pack, decompressed."""
 
     @property
     def size(self) -> int:
@@ -219,6 +221,13 @@ class PackReader:
         """Whether all is there that the header promises, padding included."""
         known = len(self._answer)
         return known >= HEADER.size and known >= padded_size(self._padding, self._end())
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the header still promises, padding included; or those of the header itself."""
+        known = len(self._answer)
+        whole = HEADER.size if known < HEADER.size else padded_size(self._padding, self._end())
+        return self._ahead + whole - known
 
     def feed(self, data: bytes) -> None:
         """Raises PackError as soon as the bytes cannot become a pack any more."""
@@ -254,7 +263,9 @@ class PackReader:
             "the answer's size is not the one that its padding should give",
         )
         must(self._answer.count(0, end) == len(self._answer) - end, "the padding is not zeros")
-        reader = _Reader(_decompress(bytes(memoryview(self._answer)[HEADER.size : end])))
+        content = _decompress(bytes(memoryview(self._answer)[HEADER.size : end]))
+        self.content = len(content)
+        reader = _Reader(content)
         pack = reader.pack()
         reader.end()
         return pack

@@ -123,6 +123,7 @@ class Recorder:
         self._clock = clock
         self._requests: list[_Request] = []
         self._open: dict[str, _Request] = {}
+        self._arrived: list[_Request] = []
         self._cookies: dict[tuple[str, int], list[str]] = {}
         self._total = 0
         self.stopped = ""
@@ -141,16 +142,19 @@ class Recorder:
         seen: dict[tuple[object, ...], None] = {}
         kept = []
         for exchange in (self._with_cookies(request) for request in self._requests):
-            key = (exchange.method, exchange.url, exchange.request_body,
-                   exchange.status, exchange.error, exchange.body)  # fmt: skip
-            if key not in seen:
-                seen[key] = None
+            if exchange.outcome not in seen:
+                seen[exchange.outcome] = None
                 kept.append(exchange)
         return tuple(kept)
 
     def answered(self) -> Iterator[Exchange]:
         """What is finished, in the middle of a recording."""
         return (request.exchange() for request in self._requests if request.done)
+
+    def arrived(self) -> tuple[Exchange, ...]:
+        """What was finished since this was asked last, in the order in which it came."""
+        arrived, self._arrived = self._arrived, []
+        return tuple(self._with_cookies(request) for request in arrived)
 
     def _with_cookies(self, request: _Request) -> Exchange:
         exchange = request.exchange()
@@ -400,6 +404,7 @@ class Recorder:
         request.done = True
         request.stream = ""
         request.pieces = [b"".join(request.pieces)]
+        self._arrived.append(request)
         self._open.pop(request.id, None)
         self.last_activity = self._clock()
 

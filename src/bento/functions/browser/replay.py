@@ -1,6 +1,7 @@
 """Opens a page pack in the user's Chromium with the network off.
 
-Every request is answered from the pack or blocked; nothing is ever fetched. Three things see to
+Every request is answered from the pack or blocked; nothing is ever fetched. While a page is still coming,
+a request waits for its answer until the whole page is there. Three things see to
 that, each enough alone: the Fetch domain at the browser's level pauses all requests; the only proxy
 that Chromium knows is dead; and its network namespace has no network in it (jail.py).
 One live request would tell the reader's guard which page was opened.
@@ -8,9 +9,10 @@ One live request would tell the reader's guard which page was opened.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 from bento.errors import HostError
@@ -27,6 +29,9 @@ from .tab import Tab
 
 MAX_MISSING = 1000
 """Blocked addresses that are remembered; all are counted."""
+
+Coming = SimpleQueue[Iterable[Exchange] | None]
+"""What comes of a page, from another thread; None when it is whole."""
 
 STALLED_SECONDS = 2.0
 """A page that waits for a request which was never answered does not finish loading: this long
@@ -50,12 +55,19 @@ def available() -> bool:
 
 
 class Replay:
-    """A pack, opened. Use it in one thread, with `with`.
+    """A pack, opened. Use it in one thread, with `with`. With `coming` it is one that grows.
 
     Raises HostError if Chromium cannot be started, or ends in the middle.
     """
 
-    def __init__(self, pack: Pack, *, visible: bool = False, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        visible: bool = False,
+        limits: Limits = LIMITS,
+        coming: Coming | None = None,
+    ) -> None:
         self.blocked = 0
         """Requests that the pack has no answer to."""
         self.missing: list[str] = []
@@ -63,6 +75,8 @@ class Replay:
         self._answers = Answers(pack.exchanges)
         self._visible = visible
         self._limits = limits
+        self._coming = coming
+        self._early: list[Fields] = []  # requests whose answer may still come
         self._held = 0
         self._last_request = time.monotonic()
         self._chromium = _start(pack, visible)
@@ -89,7 +103,7 @@ class Replay:
         if self._visible:
             tab.call("Emulation.clearDeviceMetricsOverride")
         tab.navigate(pack.url)
-        if not self._visible:
+        if not self._visible and self._coming is None:
             loaded, seconds = partial(self._is_loaded, tab), self._limits.page_seconds
             still = is_still(pack.exchanges)
             tab.complete(loaded, lambda: tab.is_broken, self._is_quiet, seconds, lambda: still)
@@ -100,8 +114,10 @@ class Replay:
     def _on_request(self, event: Fields) -> None:
         self._last_request = time.monotonic()
         identity, asked = event.text("requestId"), request_parts(event.fields("request"))
-        answer = self._answers.find(*asked)
-        if answer is None:
+        answer = self._answers.find(*asked, exactly=self._coming is not None)
+        if answer is None and self._coming is not None:
+            self._early.append(event)
+        elif answer is None:
             self._block(event, asked[1])
         elif answer.error == UNANSWERED:
             self._held += 1
@@ -109,6 +125,18 @@ class Replay:
             self._fail(identity, answer.error)
         else:
             self._fulfil(identity, answer)
+
+    def grow(self) -> None:
+        """Takes what has come meanwhile, and answers those who waited for it."""
+        while self._coming is not None and not self._coming.empty():
+            exchanges = self._coming.get()
+            if exchanges is None:
+                self._coming = None
+            else:
+                self._answers.add(exchanges)
+            early, self._early = self._early, []
+            for event in early:
+                self._on_request(event)
 
     def _block(self, event: Fields, url: str) -> None:
         self.blocked += 1
@@ -156,8 +184,13 @@ class Replay:
 
     def watch(self) -> None:
         """Goes on answering until the reader closes the window."""
+
+        def closed() -> bool:
+            self.grow()
+            return self._tab.closed
+
         try:
-            self._tab.wait(lambda: self._tab.closed, float("inf"))
+            self._tab.wait(closed, float("inf"))
         except ChromiumGoneError:
             return
         except CdpError as error:
@@ -192,11 +225,11 @@ def screenshot(pack: Pack, path: Path) -> int:
         return page.blocked
 
 
-def open_window(pack: Pack) -> int:
+def open_window(pack: Pack, coming: Coming | None = None) -> int:
     """Opens the page in a window until the reader closes it; returns how many were blocked.
 
     Raises HostError, as when there is no display.
     """
-    with Replay(pack, visible=True) as page:
+    with Replay(pack, visible=True, coming=coming) as page:
         page.watch()
         return page.blocked
