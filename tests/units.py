@@ -74,7 +74,9 @@ ROOMS: dict[str, frozenset[str]] = {
             "test_warc",
         }
     ),
-    "functions/cover": frozenset({"test_ends", "test_frames", "test_observer", "test_terms"}),
+    "functions/cover": frozenset(
+        {"test_ends", "test_frames", "test_garbage", "test_observer", "test_terms"}
+    ),
     "functions/dropbox": frozenset({"test_sealing", "test_status"}),
     "functions/shard": frozenset({"test_diversity", "test_r10_any_k_of_n"}),
     "onion": frozenset(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bento.functions.cover.client import NearEnd, Report
     from bento.functions.cover.terms import Terms
 
+POLITE = 10
+"""Niceness of the command: where there are not processors enough, cells go before what it does."""
+
 _INTERRUPTED = 130  # what shells report of a program ended by SIGINT
 
 
@@ -204,6 +207,8 @@ class _Errand:
             )
         except OSError as error:
             raise UsageError(f"cannot run {words[0]}: {error.strerror}") from error
+        with suppress(OSError):  # it has ended already; or it is somebody else's by now
+            os.setpriority(os.PRIO_PROCESS, process.pid, POLITE)
         try:
             async with asyncio.timeout(self._terms.seconds or None):
                 return await process.wait()

@@ -1,9 +1,9 @@
 """One user of Cover, a process of its own: `python -m tests.functions.cover.covered CONTROL SOCKS BOX FOLDER
-RATE DELAY ECHO` covers a stream to BOX until SIGTERM; commands find it at FOLDER/socket. Prints `ready`, and at
+RATE DELAY` covers a stream to BOX until SIGTERM; commands find it at FOLDER/socket. Prints `ready`, and at
 the end how many cells were sent, received and missed.
 
-Its streams lead to ECHO (HOST:PORT) on the private network's web, not to another box: of the few relays there,
-which share two cores, some would carry the far side and the near one, and be seen to do so.
+Its streams lead to an echo in the function itself, not to another box: of the private network's few relays, which
+share two cores with the user, some would carry the far side and the near one, and be seen to do so.
 
 With DELAY > 0 the sender is a leaky one: a slot in which there is something to send takes so many seconds more
 from the timer to its cell, as if something were done there.
@@ -36,20 +36,30 @@ class LeakySender(client.NearEnd):
         super()._slot(slots)
 
 
-def to_echo(echo):
+ECHO = b"""
+
+def dial(name):
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=send_back, args=(theirs,), daemon=True).start()
+    return ours
+
+
+def send_back(sock):
+    while data := sock.recv(65536):
+        sock.sendall(data)
+"""
+
+
+def echoing():
     """The function as it is but for the place that its streams lead to."""
-    host, _, port = echo.partition(":")
-    change = (
-        f"\n\ndef dial(*_):\n    return socket.create_connection(({host!r}, {port}))\n".encode()
-    )
     packed = BytesIO()
     with ZipFile(BytesIO(client.build_upload())) as old, ZipFile(packed, "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name) + (change if name == "cover/guest.py" else b""))
+            new.writestr(name, old.read(name) + (ECHO if name == "cover/guest.py" else b""))
     return packed.getvalue()
 
 
-async def main(control, socks, name, folder, rate, delay, echo):
+async def main(control, socks, name, folder, rate, delay):
     LeakySender.delay = delay
     terms = Terms(read_slot(rate))
     stop = asyncio.Event()
@@ -59,8 +69,8 @@ async def main(control, socks, name, folder, rate, delay, echo):
         listener.listen()
         network = await Network.open(TorEndpoints(control, socks), cache=folder / "cache.json")
         async with network, await network.box(name) as box:
-            upload = to_echo(echo)
-            manifest = f'{amended(manifest_text(upload), lifetime="20m")}\negress = ["{echo}"]'
+            upload = echoing()
+            manifest = amended(manifest_text(upload), lifetime="20m")
             instance = await box.install(upload, manifest=manifest)
             session = await instance.invoke(slot=terms.slot)
             near = (LeakySender if delay else client.NearEnd)(session, terms, listener)
@@ -75,5 +85,5 @@ async def main(control, socks, name, folder, rate, delay, echo):
 
 
 if __name__ == "__main__":
-    control, socks, name, folder, rate, delay, echo = sys.argv[1:]
-    asyncio.run(main(control, socks, name, Path(folder), rate, float(delay), echo))
+    control, socks, name, folder, rate, delay = sys.argv[1:]
+    asyncio.run(main(control, socks, name, Path(folder), rate, float(delay)))

@@ -1,6 +1,6 @@
 """What is done while somebody watches: the same errand in turns under one Cover and under another.
 
-`python -m tests.functions.cover.errand BLOCKS SECONDS BYTES_PER_SECOND SOCKET SOCKET` sends pieces at a steady pace
+`python -m tests.functions.cover.errand BLOCKS SECONDS BYTES_PER_SECOND SEED SOCKET SOCKET` sends pieces at a steady pace
 and takes their echo. All of the test's network is on one machine, so whatever is done makes it busy: here as much is
 done in each block, and only which Cover it is under changes. Prints a line when each block begins: nanoseconds,
 and 0 or 1 for the Cover.
@@ -57,10 +57,11 @@ class Talk:
         self._writer.close()
 
 
-async def main(blocks, seconds, pace, paths):
+async def main(blocks, seconds, pace, seed, paths):
     talks = [await Talk.begin(path, pace) for path in paths]
-    for pair in range(blocks // 2):
-        for which in random.Random(pair).sample((0, 1), 2):
+    draw = random.Random(seed)
+    for _ in range(blocks // 2):
+        for which in draw.sample((0, 1), 2):
             print(time.monotonic_ns(), which, flush=True)
             await talks[which].go_on(time.monotonic() + seconds)
     print(time.monotonic_ns(), 0, flush=True)
@@ -69,5 +70,5 @@ async def main(blocks, seconds, pace, paths):
 
 
 if __name__ == "__main__":
-    blocks, seconds, pace, *paths = sys.argv[1:]
-    asyncio.run(main(int(blocks), float(seconds), float(pace), paths))
+    blocks, seconds, pace, seed, *paths = sys.argv[1:]
+    asyncio.run(main(int(blocks), float(seconds), float(pace), int(seed), paths))

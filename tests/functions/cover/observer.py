@@ -77,6 +77,15 @@ def windows(cells, blocks, slot, width, skipped):
     return np.array(rows), np.array(active, bool), np.array(pairs)
 
 
+def idle_alone(rows, active, pairs):
+    """The same of idle windows alone, every other block of which is called active: nothing is there to be
+    told, whatever the machine did meanwhile."""
+    kept = ~active & (pairs < (pairs.max() + 1) // 2 * 2)  # a pair of blocks has one idle one
+    block = pairs[kept]
+    turned = np.random.default_rng(1).integers(0, 2, len(block) + 1)[block // 2]
+    return rows[kept], (block + turned) % 2 == 1, block // 2
+
+
 def judge(rows, active, pairs, *, trees=100, rounds=2000, seed=1):
     """A Verdict."""
     rng = np.random.default_rng(seed)

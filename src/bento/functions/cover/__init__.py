@@ -9,6 +9,7 @@ slot that was missed, or end (or begin) because there is something to send, or n
     guest.py     the manifest, and the far end: streams to other boxes     (on the box)
     frames.py    many streams in frames of one size, as a pure machine     (both, pure)
     ends.py      the streams' sockets, moved a little in each slot         (both)
+    garbage.py   Python's own work, a little in each slot                  (both)
     slots.py     when a slot begins: a timer of the kernel's               (both)
     terms.py     rate, budget and end, as people write them                (at home, pure)
     client.py    the near end: a unix socket for covered commands          (at home)

@@ -8,6 +8,7 @@ that has much to say delays none.
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from bento.protocol.manifest import manifest_text
 
 from .ends import Ends
 from .frames import CELL, FRAME, FrameError, Frames
+from .garbage import left_to_slots
 from .guest import BEHIND, FEWEST_UNDER_WAY, REST
 from .slots import Slots
 from .terms import Terms, manifest_for
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from bento.client.instance import Instance
     from bento.client.session import Session
 
-GUEST_FILES = ("__init__.py", "ends.py", "frames.py", "guest.py", "slots.py")
+GUEST_FILES = ("__init__.py", "ends.py", "frames.py", "garbage.py", "guest.py", "slots.py")
 """What the function consists of; inside the upload they are the package `cover`."""
 
 _COMMANDS = 16
@@ -102,7 +104,8 @@ class NearEnd:
         reading = asyncio.create_task(self._read())
         loop.add_reader(slots.descriptor, self._slot, slots)
         try:
-            await self._over
+            with left_to_slots():
+                await self._over
         finally:
             loop.remove_reader(slots.descriptor)
             slots.close()
@@ -146,6 +149,7 @@ class NearEnd:
             arrived, self._arrived = self._arrived, []
             self._ends.turn(arrived)
             self._prepare()
+            gc.collect()
         except FrameError as error:
             self._fail(RemoteProtocolError(f"the box does not keep to the cover: {error}"))
         except Exception as error:  # or it would happen again in each slot, and nobody hear of it

@@ -14,6 +14,7 @@ It ends when the client closes its input, when the budget is used up, when nothi
 seconds, or by the box at the end of its lifetime.
 """
 
+import gc
 import re
 import socket
 import threading
@@ -29,6 +30,7 @@ from bento.protocol.wire import encode
 
 from .ends import Ends
 from .frames import CELL, FRAME, FrameError, Frames
+from .garbage import left_to_slots
 from .slots import Slots
 
 NANO = 1_000_000_000
@@ -64,7 +66,8 @@ def main(api: Api, slot: int, budget: int = 0) -> None:
         raise ValueError(f"a slot has {SHORTEST} to {LONGEST} nanoseconds")
     slots = Slots(slot, blocking=True)
     try:
-        FarEnd(api, NANO / slot, budget).run(slots)
+        with left_to_slots():
+            FarEnd(api, NANO / slot, budget).run(slots)
     except FrameError as error:
         raise ValueError(f"the client does not keep to the frames: {error}") from None
     finally:
@@ -100,6 +103,7 @@ class FarEnd:
                 self._join()
                 self._ends.turn(arrived)
                 ready = ready or self._frames.seal(self._frames.next())
+                gc.collect()
         finally:
             self._ends.close()
 
