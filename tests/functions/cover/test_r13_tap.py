@@ -36,10 +36,10 @@ SLOTS = [Terms(read_slot(rate)).slot / 1e9 for rate in RATES]
 WINDOW, SETTLED = 0.1, 0.2
 """Seconds that are looked at together; seconds of a block for what was begun in the one before."""
 
-PIECES, BLOCKS, SECONDS = 2, 300, 0.8
+PIECES, BLOCKS, SECONDS = 2, 280, 0.8
 """Pieces, each with circuits of its own; blocks of each, and a block's seconds. 120 blocks of two seconds
 gave an interval of +-0.045, of 1 second +-0.03: short ones, and more of them, as what else is in the air
-changes little between neighbours. 600 give about +-0.02, so that a guesser passes and 0.53 does not."""
+changes little between neighbours. 560 give about +-0.02, so that a guesser passes and 0.53 does not."""
 
 LEAK = 0.004
 """Seconds more that the leaky sender takes in a slot that carries data."""
