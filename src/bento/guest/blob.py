@@ -1,8 +1,11 @@
-"""Host side: the guest's modules as one marshalled code object for the sandbox's interpreter.
+"""Host side: the guest's modules as one blob of marshalled code for the sandbox's interpreter.
+
+    boot, which the loader runs | one module after another, which boot reads when they are imported
 
 One blob, so that nothing of this installation needs to be readable inside the sandbox, and compiled
 code, so that a start compiles nothing. The interpreter that will run it must also make it: the format
-belongs to its version.
+belongs to its version. `from __future__` is obeyed here and left out: each start would read that
+module from the disk.
 """
 
 from __future__ import annotations
@@ -62,16 +65,25 @@ _CONCLAVE = (
     "guest.enclosure",
 )  # besides, in a conclave's guest
 
-# Runs under INTERPRETER: {"modules": {name: [is_package, source]}, "boot": source} -> the blob.
+# Runs under INTERPRETER: {"modules": {name: source}, "boot": source, "inside": name} -> the blob.
 _COMPILE = """
-import sys, json, marshal
+import __future__, ast, json, marshal, sys
 given = json.load(sys.stdin)
+flags = __future__.annotations.compiler_flag
 def code(name, source):
-    return compile(source, name.replace(".", "/") + ".py", "exec", dont_inherit=True, optimize=0)
-modules = {n: (p, marshal.dumps(code(n, s))) for n, (p, s) in given["modules"].items()}
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if getattr(node, "module", "") != "__future__"]
+    path = name.replace(".", "/") + ".py"
+    return marshal.dumps(compile(tree, path, "exec", flags, dont_inherit=True, optimize=0))
+modules = {name: code(name, source) if source else b"" for name, source in given["modules"].items()}
+left = sum(map(len, modules.values()))
+table = {}
+for name, compiled in modules.items():
+    table[name] = left, len(compiled)
+    left -= len(compiled)
 boot = given["boot"].replace('INSIDE = ""', "INSIDE = " + repr(given["inside"]), 1)
-boot = boot.replace("= {}", "= " + repr(modules), 1)
-sys.stdout.buffer.write(marshal.dumps(code("bento.guest.boot", boot)))
+boot = boot.replace("= {}", "= " + repr(table), 1)
+sys.stdout.buffer.write(code("bento.guest.boot", boot) + b"".join(modules.values()))
 """
 
 
@@ -98,8 +110,7 @@ def build(conclave: Conclave | None = None) -> bytes:
     found = sources(conclave is not None) | dict(conclave.modules if conclave else ())
     boot = found.pop("bento.guest.boot")
     packages = {name.rpartition(".")[0] for name in found} | {"bento"}
-    modules = dict.fromkeys(packages, (True, ""))
-    modules |= {name: (False, source.decode()) for name, source in found.items()}
+    modules = dict.fromkeys(packages, "") | {name: found[name].decode() for name in found}
     given = {
         "modules": modules,
         "boot": boot.decode(),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import posix
 import sys
 from _socket import socket
+from _struct import pack
 from _thread import get_ident, start_new_thread
 from select import EPOLLIN, EPOLLOUT, epoll
-from struct import pack
 from time import monotonic, sleep
 
 from bento.errors import BentoError, BoxError, FunctionError

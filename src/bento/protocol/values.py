@@ -6,7 +6,7 @@ a LocalProtocolError, any malformed, too deep or too numerous input a RemoteProt
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.protocol import limits

@@ -11,8 +11,8 @@ Why not msgpack: importing a codec library costs the guest 19 ms of a 10 ms star
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as StructError
+from _struct import Struct  # struct.py, which adds nothing, would be read at each start
+from _struct import error as StructError  # type: ignore[attr-defined]
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
 

@@ -7,6 +7,8 @@ The sandbox starts it as `python3 -I -S -c TEXT` with
 and it hands on to the runtime
 
     0, 1  the sandbox's /dev/null      2  the diagnosis file      3  the listening socket
+    4     the runtime, whose first 64 KiB hold the code object that is run; of what follows that code
+          reads what it needs, when it needs it
 
 It imports only what is built in or small (`_ctypes`, where an image
 seals its jail), as every import is paid at each start. Its text is visible inside, and holds
@@ -19,11 +21,9 @@ from pathlib import Path
 
 _TEXT = """\
 import marshal, posix
-code = b''
-while part := posix.read(1, 1 << 20):
-    code += part
-code = marshal.loads(code)
+code = marshal.loads(posix.pread(1, 1 << 16, 0))
 posix.dup2(0, 3)
+posix.dup2(1, 4, False)
 null = posix.open('/dev/null', posix.O_RDWR)
 posix.dup2(null, 0)
 posix.dup2(null, 1)
