@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments.fingerprinting import report, store
-from experiments.fingerprinting.collect import collect
+from experiments.fingerprinting.cases import COVERED
+from experiments.fingerprinting.collect import Collection, collect
 from experiments.fingerprinting.derive import derive
 from experiments.fingerprinting.sites import Corpus, sites
 
@@ -24,14 +25,22 @@ _OUTPUT = Path("build/fingerprinting")
 _STORED = Path(__file__).parent / "data"
 _PLOT = Path("docs/fingerprinting.svg")
 _ROUNDS = 3
-_USERS = 8
+_USERS = 14
 _NO_LIMIT = 1e9  # seconds
+COVERED_EACH = 4
+"""Of so many sites one is visited under Cover too."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="experiments.fingerprinting", description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=_ROUNDS, help="visits to each site in each case"
+    )
+    parser.add_argument(
+        "--cover",
+        type=int,
+        default=0,
+        help="instead, so many visits under Cover to each fourth site: a minute or two each",
     )
     parser.add_argument("--users", type=int, default=_USERS, help="users at once")
     parser.add_argument(
@@ -68,7 +77,12 @@ def _visited(args: argparse.Namespace) -> list[store.Visit]:
         print(f"  of another version than in packages.tsv: {', '.join(corpus.drifted)}")
     path = args.output / "visits.jsonl"
     print(f"visits, in {path}", flush=True)
-    asyncio.run(collect(path, corpus, sites(), args.rounds, args.seconds, args.users))
+    collection = (
+        Collection(path, sites()[::COVERED_EACH], args.cover, [COVERED])
+        if args.cover
+        else Collection(path, sites(), args.rounds)
+    )
+    asyncio.run(collect(collection, corpus, args.seconds, args.users))
     return store.read(path)
 
 

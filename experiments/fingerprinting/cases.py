@@ -42,6 +42,12 @@ SENT = (
     Case("x2", "Browser, powers of two", "sent", "x2", "none"),
     Case("x2-fixed", "Browser, powers of two, fixed starts", "sent", "x2", "fixed"),
 )
+COVERED = Case("cover", "Browser under Cover, 100 KB/s each way", "fetched", "none", "none")
+UNDER_COVER = (
+    *("cover", "--rate", "100KB/s", "--json", "--"),
+    *("bento", "browse", "--padding", COVERED.padding, "--timing", COVERED.timing),
+)
+"""The commands of that case, but for the page."""
 DERIVED = (Case("x2-x2", "Browser as shipped: powers of two, starts too", "derived", "x2", "x2"),)
 CASES = (UNDEFENDED, UNPADDED, *SENT, *DERIVED)
 

@@ -14,7 +14,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ BOXES = 2
 BROWSERS = 2
 """Chromiums at work at once, as many as cores: a page's time is to be its own, not its neighbours'."""
 _TRIES = 3
-_COLLECTED = (UNDEFENDED, UNPADDED, *SENT)
+COLLECTED = (UNDEFENDED, UNPADDED, *SENT)
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,24 @@ def shuffled(sites: list[Site], number: int) -> list[Site]:
 
 
 class Collection:
-    """What `path` has of `rounds` visits to each of `sites`."""
+    """What `path` has of `rounds` visits to each of `sites` in each of `cases`."""
 
-    def __init__(self, path: Path, sites: list[Site], rounds: int) -> None:
+    def __init__(
+        self, path: Path, sites: list[Site], rounds: int, cases: Sequence[Case] = COLLECTED
+    ) -> None:
         self._path = path
+        self._cases = cases
+        self.sites = sites
         self._jobs = [
             Job(site, number) for number in range(rounds) for site in shuffled(sites, number)
         ]
         self._visits = {visit.key: visit for visit in read(path)}
         self._failures: Counter[str] = Counter()
-        self._browsers = asyncio.Semaphore(BROWSERS)
 
     def missing(self, job: Job) -> list[Case]:
         return [
             case
-            for case in _COLLECTED
+            for case in self._cases
             if (case.name, job.site.name, job.number) not in self._visits
         ]
 
@@ -96,39 +99,26 @@ class Collection:
                 if case in SENT and before is None:
                     break
                 try:
-                    async with self._turn(case):
-                        visit = await lane.visit(case, job.site, job.number, before)
+                    visit = await lane.visit(case, job.site, job.number, before)
                 except (BentoError, TimeoutError) as error:
                     self._failures[job.site.name] += 1
                     print(f"  {job.site.name}, {case.name}: {error or 'took too long'}", flush=True)
                     break
                 self._add(visit)
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, case: Case) -> AsyncIterator[None]:
-        """Pages are loaded one at a time, so that a browser has the machine as far as we can tell."""
-        if case.made != "fetched":
-            yield
-            return
-        async with self._browsers:
-            yield
-
     def _add(self, visit: Visit) -> None:
         append(self._path, visit)
         self._visits[visit.key] = visit
 
 
-async def collect(
-    path: Path, corpus: Corpus, sites: list[Site], rounds: int, seconds: float, lanes: int
-) -> int:
+async def collect(collection: Collection, corpus: Corpus, seconds: float, lanes: int) -> int:
     """Visit for at most `seconds` (0: not at all), then say how many visits are left."""
-    collection = Collection(path, sites, rounds)
     began = time.monotonic()
     until = began + seconds
     before = collection.left
     if not before or not seconds:
         return before
-    with serving(corpus, sites):
+    with serving(corpus, collection.sites):
         async with users(lanes) as ready:
             jobs = collection.jobs(until)
             print(f"  {lanes} users ready after {time.monotonic() - began:.0f} s", flush=True)
@@ -158,8 +148,11 @@ async def users(count: int) -> AsyncIterator[list[Lane]]:
             guards = [node for node in layout.servers if node.name.startswith("relay")]
             directory = _directory(layout)
             async with contextlib.AsyncExitStack() as stack:
+                browsers = asyncio.Semaphore(BROWSERS)
                 lanes = [
-                    Lane(Path(home) / f"user{n}", guards[n % len(guards)], directory, boxes)
+                    Lane(
+                        Path(home) / f"user{n}", guards[n % len(guards)], directory, boxes, browsers
+                    )
                     for n in range(count)
                 ]
                 await asyncio.gather(*map(stack.enter_async_context, lanes))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +22,16 @@ from bento.functions.browser.tab import Tab
 from bento.testnet.layout import Node
 from bento.testnet.torrc import COMMON, DRIVEN, USER
 from bento.tor.process import TorProcess
-from experiments.fingerprinting.cases import STAND_IN, UNDEFENDED, UNPADDED, Answer, Case, answer
+from experiments.fingerprinting.cases import (
+    COVERED,
+    STAND_IN,
+    UNDEFENDED,
+    UNDER_COVER,
+    UNPADDED,
+    Answer,
+    Case,
+    answer,
+)
 from experiments.fingerprinting.sites import Site
 from experiments.fingerprinting.store import Visit
 from experiments.fingerprinting.tap import Tap
@@ -28,6 +39,7 @@ from experiments.fingerprinting.tap import Tap
 _BOOTSTRAP_SECONDS = 60.0
 _PAGE_SECONDS = 40.0
 _VISIT_SECONDS = 90.0
+_COVER_SECONDS = 260.0
 _QUIET = 0.7  # seconds without a cell: nothing of the visit is under way any more
 _SETTLE_SECONDS = 15.0
 _CALIBRATIONS = 3
@@ -54,11 +66,19 @@ class Heard:
 class Lane:
     """Visits pages, one at a time. `async with`."""
 
-    def __init__(self, folder: Path, guard: Node, directory: str, boxes: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        guard: Node,
+        directory: str,
+        boxes: Path,
+        browsers: asyncio.Semaphore,
+    ) -> None:
         self._folder = folder
         self._guard = guard
         self._directory = directory
         self._boxes = boxes
+        self._browsers = browsers
         self._stack = contextlib.AsyncExitStack()
         self._chromium: Chromium | None = None
         self._plain_socks = ""
@@ -69,9 +89,9 @@ class Lane:
             self._plain_tap, plain = await self._tor("plain")
             self._plain_socks = await _socks(plain)
             self._tap, tor = await self._tor("bento")
-            endpoints = TorEndpoints(tor.control_address, await _socks(tor))
+            self._endpoints = TorEndpoints(tor.control_address, await _socks(tor))
             self._network = await self._stack.enter_async_context(
-                await Network.open(endpoints, cache=self._boxes)
+                await Network.open(self._endpoints, cache=self._boxes)
             )
             self._stack.callback(self._close_chromium)
             await self._calibrate()
@@ -87,23 +107,26 @@ class Lane:
         """One visit of `site`; a case that is sent needs the Browser's visit `before` it.
 
         Raises BentoError or TimeoutError if there was none."""
-        async with asyncio.timeout(_VISIT_SECONDS):
+        async with asyncio.timeout(_COVER_SECONDS if case is COVERED else _VISIT_SECONDS):
             if case is UNDEFENDED:
                 return await self._over_tor(site, number)
             if case is UNPADDED:
                 return await self._browser(site, number)
+            if case is COVERED:
+                return await self._under_cover(site, number)
             assert before is not None
             return await self._sent(case, before)
 
-    # -- the three kinds ------------------------------------------------------------------------
+    # -- the four kinds -------------------------------------------------------------------------
 
     async def _over_tor(self, site: Site, number: int) -> Visit:
         tap = self._plain_tap
         await tap.quiet(_QUIET, _SETTLE_SECONDS)
-        chromium = await asyncio.to_thread(self._open_chromium)
-        began = tap.begin()
         try:
-            await asyncio.to_thread(_load, chromium, site.url, self._plain_socks)
+            async with self._browsers:
+                chromium = await asyncio.to_thread(self._open_chromium)
+                began = tap.begin()
+                await asyncio.to_thread(_load, chromium, site.url, self._plain_socks)
             await tap.quiet(_QUIET, _SETTLE_SECONDS)
         except BaseException:
             self._close_chromium()
@@ -125,7 +148,33 @@ class Lane:
             browser.check(pack)
             return size
 
-        return await self._run(UNPADDED, site.name, number, run)
+        return await self._run(UNPADDED, site.name, number, run, self._browsers)
+
+    async def _under_cover(self, site: Site, number: int) -> Visit:
+        """As a user does it: the two commands, over the tor behind the tap."""
+
+        async def run(_: Heard) -> int:
+            ended = await self._command(*UNDER_COVER, site.url)
+            if ended:
+                raise BoxError(f"bento cover ended with status {ended}")
+            return 0
+
+        return await self._run(COVERED, site.name, number, run, contextlib.nullcontext())
+
+    async def _command(self, *words: str) -> int:
+        """A bento command's exit status."""
+        over = (self._endpoints.control, self._endpoints.socks, str(self._boxes))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "experiments.fingerprinting.covered", *over, *words),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
 
     async def _sent(self, case: Case, before: Visit) -> Visit:
         sent = answer(case, before.size, before.ready)
@@ -134,7 +183,7 @@ class Lane:
             await self._stand_in(sent, heard)
             return sent.size
 
-        return await self._run(case, before.site, before.number, run)
+        return await self._run(case, before.site, before.number, run, contextlib.nullcontext())
 
     async def _stand_in(self, sent: Answer, heard: Heard) -> None:
         heard.warm = sent.warm
@@ -152,11 +201,17 @@ class Lane:
             raise BoxError(f"{heard.bytes} bytes came instead of {sent.warm + sent.size}")
 
     async def _run(
-        self, case: Case, site: str, number: int, run: Callable[[Heard], Awaitable[int]]
+        self,
+        case: Case,
+        site: str,
+        number: int,
+        run: Callable[[Heard], Awaitable[int]],
+        turn: AbstractAsyncContextManager[object],
     ) -> Visit:
         await self._tap.quiet(_QUIET, _SETTLE_SECONDS)
-        heard = Heard(self._tap.begin())
-        size = await run(heard)
+        async with turn:
+            heard = Heard(self._tap.begin())
+            size = await run(heard)
         await self._tap.quiet(_QUIET, _SETTLE_SECONDS)
         trace = self._tap.end(heard.began)
         ready = max(0.0, heard.first - self._latency)
