@@ -5,8 +5,8 @@ sent      the same path, box and tors carry the answer that Browser would have s
           stand-in function waits as long as that visit's Browser took, then sends as many bytes in the
           same blocks. Nothing passes the tap while a page is fetched at the box, so this is what the wire
           shows; it spares the box a Chromium
-derived   a sent trace whose answer is moved to the next public start: nothing passes between, so the wire
-          shows the same, later
+derived   a sent trace whose answer is moved to another public start: nothing passes before it but the
+          warm-up, so the wire shows the same, later or sooner
 """
 
 from __future__ import annotations
@@ -48,8 +48,13 @@ UNDER_COVER = (
     *("bento", "browse", "--padding", COVERED.padding, "--timing", COVERED.timing),
 )
 """The commands of that case, but for the page."""
-DERIVED = (Case("x2-x2", "Browser as shipped: powers of two, starts too", "derived", "x2", "x2"),)
+IN_TIME = Case("x2-in-time", "the same, each begun at 8 s", "derived", "x2", "none")
+"""Fixed starts on a box that always has the page in time: the start is 8 s, so it tells nothing."""
+SHIPPED = Case("x2-x2", "Browser as shipped: powers of two, starts too", "derived", "x2", "x2")
+DERIVED = (IN_TIME, SHIPPED)
 CASES = (UNDEFENDED, UNPADDED, *SENT, *DERIVED)
+BESIDE_COVER = (UNDEFENDED, UNPADDED, SHIPPED, COVERED)
+"""Compared on the few visits that were made under Cover."""
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
 from bento.functions.browser.sizes import start_time
-from experiments.fingerprinting.attacks import ATTACKS, Score, attack
-from experiments.fingerprinting.cases import CASES, SENT, UNDEFENDED, UNPADDED, Case
+from experiments.fingerprinting.attacks import ATTACKS, PUBLISHED, Score, attack
+from experiments.fingerprinting.cases import (
+    BESIDE_COVER,
+    CASES,
+    COVERED,
+    SENT,
+    UNDEFENDED,
+    UNPADDED,
+    Case,
+)
 from experiments.fingerprinting.judge import alike, bound, wilson
 from experiments.fingerprinting.store import Visit
+from experiments.fingerprinting.world import World, open_world
 
 LEAST_SITES = 50
+LEAST_SITES_COVERED = 10
 _WITHIN = 2.0  # points that the best attack may be above the bound (R14)
 
 
@@ -43,22 +54,26 @@ def comparable(visits: Sequence[Visit]) -> list[Visit]:
     return alike(visits, names, LEAST_SITES)
 
 
-def rows(visits: Sequence[Visit]) -> list[Row]:
-    by_case = {case.name: [v for v in visits if v.case == case.name] for case in CASES}
+def under_cover(visits: Sequence[Visit]) -> list[Visit]:
+    """The visits that were made under Cover, and the same ones of the cases beside it."""
+    names = [case.name for case in BESIDE_COVER]
+    return alike(visits, names, LEAST_SITES_COVERED)
+
+
+def rows(visits: Sequence[Visit], cases: Sequence[Case] = CASES) -> list[Row]:
+    by_case = {case.name: [v for v in visits if v.case == case.name] for case in cases}
     plain = by_case[UNDEFENDED.name]
     ready = {(visit.site, visit.number): visit.ready for visit in by_case[UNPADDED.name]}
     found = []
-    for case in CASES:
+    for case in cases:
         of_case = by_case[case.name]
-        scores = {name: attack(name, of_case) for name in ATTACKS}
+        public = partial(_public, case, ready)
         row = Row(
             case.name,
             case.what,
-            scores,
+            {name: attack(name, of_case) for name in ATTACKS},
             bound(of_case, lambda visit: visit.size) if case.is_browser else 1.0,
-            bound(of_case, lambda visit, case=case: _public(case, visit, ready))  # type: ignore[misc]
-            if case.is_browser
-            else 1.0,
+            bound(of_case, public) if case.is_browser else 1.0,
             _ratio([len(v.trace) for v in of_case], [len(v.trace) for v in plain]),
             _ratio([v.trace.seconds for v in of_case], [v.trace.seconds for v in plain]),
         )
@@ -67,8 +82,11 @@ def rows(visits: Sequence[Visit]) -> list[Row]:
     return found
 
 
-def _public(case: Case, visit: Visit, ready: dict[tuple[str, int], float]) -> Hashable:
-    """What an answer shows if nothing but its two public numbers does; `ready` is when Browser itself was."""
+def _public(case: Case, ready: dict[tuple[str, int], float], visit: Visit) -> Hashable:
+    """What an answer shows if nothing but its two public numbers does; `ready` is when Browser itself was.
+    Under Cover that is how many minutes it lasted."""
+    if case is COVERED:
+        return round(visit.trace.seconds / 60)
     if case.timing == "none":
         return visit.size
     return visit.size, start_time(case.timing, ready[visit.site, visit.number])
@@ -87,6 +105,34 @@ def meets_r14(found: Sequence[Row]) -> bool:
 
 def plain(found: Sequence[Row]) -> list[dict[str, object]]:
     return [asdict(row) for row in found]
+
+
+def published_table(found: Mapping[str, Mapping[str, Score]]) -> str:
+    """The networks as published; in Markdown."""
+    what = {case.name: case.what for case in CASES}
+    lines = [_cells(["case", *PUBLISHED]), _cells(["---"] * (1 + len(PUBLISHED)))]
+    for name, scores in found.items():
+        shares = [_share(scores[each]) if each in scores else "" for each in PUBLISHED]
+        lines.append(_cells([what[name], *shares]))
+    return "\n".join(lines) + "\n"
+
+
+def worlds(visits: Sequence[Visit]) -> dict[str, World]:
+    """The open world by the forest, in every case."""
+    forest = ATTACKS["k-FP"]
+    return {
+        case.name: open_world(forest, [v for v in visits if v.case == case.name]) for case in CASES
+    }
+
+
+def world_table(found: Mapping[str, World]) -> str:
+    what = {case.name: case.what for case in CASES}
+    lines = [_cells(["case", "precision", "recall"]), _cells(["---"] * 3)]
+    for name, world in found.items():
+        lines.append(
+            _cells([what[name], f"{100 * world.precision:.1f}", f"{100 * world.recall:.1f}"])
+        )
+    return "\n".join(lines) + "\n"
 
 
 # -- words and pictures -------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from experiments.fingerprinting import features, store
-from experiments.fingerprinting.cases import CASES, DERIVED, SENT, Answer, answer
+from experiments.fingerprinting.cases import CASES, IN_TIME, SENT, SHIPPED, Answer, answer
 from experiments.fingerprinting.cells import CELL, OVERHEAD, Cells, Trace, later
 from experiments.fingerprinting.derive import derive
 from experiments.fingerprinting.judge import alike, bound, folds, wilson
@@ -18,6 +19,7 @@ from experiments.fingerprinting.sites import packages, sites
 from experiments.fingerprinting.store import Visit
 from experiments.fingerprinting.tap import Tap
 from experiments.fingerprinting.web import find
+from experiments.fingerprinting.world import open_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,10 +137,21 @@ def test_a_later_start_moves_the_answer_and_nothing_else() -> None:
 
 
 def test_as_shipped_the_answer_waits_for_its_power_of_two() -> None:
-    (shipped,) = derive([visit(ready=2.4, first=3.0), visit(case="7MB")])
-    assert shipped.case == DERIVED[0].name
+    pages = [visit(case="browser", ready=2.4), visit(ready=2.5, first=3.0), visit(case="7MB")]
+    (shipped,) = derive(pages)
+    assert shipped.case == SHIPPED.name
     assert shipped.trace.times == pytest.approx([0.0, 0.1, 4.6, 4.7])
     assert shipped.first == pytest.approx(4.6)
+
+
+def test_an_answer_that_began_late_is_moved_to_where_all_others_begin() -> None:
+    """It was ready after 9 s, so it was sent at 16."""
+    late = replace(
+        visit(case="x2-fixed", first=17.0), trace=later(visit().trace, after=3.0, by=14.0)
+    )
+    (moved,) = derive([visit(case="browser", ready=9.0), late])
+    assert moved.case == IN_TIME.name
+    assert moved.trace.times == pytest.approx([0.0, 0.1, 9.0, 9.1])
 
 
 def test_each_sent_case_is_what_the_browser_would_have_sent() -> None:
@@ -210,6 +223,20 @@ def test_the_bound_is_what_the_size_gives_away() -> None:
     visits = [visit(site=site, number=n, size=size) for site, size in sizes.items() for n in (0, 1)]
     assert bound(visits, lambda each: each.size) == 0.75
     assert bound(visits, lambda each: 0) == 0.25
+
+
+def test_in_an_open_world_only_the_right_monitored_site_counts() -> None:
+    """Of a, b, c, d the sites a and c are monitored; b and d are in turn what was never seen."""
+    visits = [visit(site=site, number=n, size=ord(site)) for site in "abcd" for n in (0, 1)]
+
+    def always_a(all_visits, labels, training, test):  # type: ignore[no-untyped-def]
+        learned = {all_visits[place].site for place in training}
+        assert {"a", "c"} < learned and len(learned) == 3
+        return np.ones(len(test), dtype=np.intp)
+
+    world = open_world(always_a, visits)
+    assert (world.right, world.said, world.monitored, world.others) == (4, 12, 8, 4)
+    assert (world.precision, world.recall) == (1 / 3, 1 / 2)
 
 
 def test_only_visits_that_are_whole_in_every_case_are_compared() -> None:
