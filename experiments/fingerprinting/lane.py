@@ -18,6 +18,7 @@ from bento.functions.browser import client as browser
 from bento.functions.browser import jail
 from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
 from bento.functions.browser.limits import LIMITS
+from bento.functions.browser.sizes import warm_up
 from bento.functions.browser.tab import Tab
 from bento.testnet.layout import Node
 from bento.testnet.torrc import COMMON, DRIVEN, USER
@@ -111,13 +112,13 @@ class Lane:
             if case is UNDEFENDED:
                 return await self._over_tor(site, number)
             if case is UNPADDED:
-                return await self._browser(site, number)
+                return await self.browse(case, site, number)
             if case is COVERED:
                 return await self._under_cover(site, number)
             assert before is not None
             return await self._sent(case, before)
 
-    # -- the four kinds -------------------------------------------------------------------------
+    # -- the kinds ------------------------------------------------------------------------------
 
     async def _over_tor(self, site: Site, number: int) -> Visit:
         tap = self._plain_tap
@@ -135,20 +136,22 @@ class Lane:
         await asyncio.to_thread(_forget, chromium)
         return Visit(UNDEFENDED.name, site.name, number, trace)
 
-    async def _browser(self, site: Site, number: int) -> Visit:
-        words = browser.arguments(site.url, UNPADDED.padding, UNPADDED.timing)
+    async def browse(self, case: Case, site: Site, number: int) -> Visit:
+        """Browser itself, with the words of that case."""
+        words = browser.arguments(site.url, case.padding, case.timing)
 
         async def run(heard: Heard) -> int:
+            heard.warm = warm_up(case.padding)
             async with await self._network.box() as box:
                 instance, session = await box.run(browser.build_upload(), **words)
                 async with session:
                     await session.close_input()
-                    pack, size = await browser.read_answer(heard.all(session), UNPADDED.padding)
+                    pack, size = await browser.read_answer(heard.all(session), case.padding)
                 await instance.shutdown()
             browser.check(pack)
             return size
 
-        return await self._run(UNPADDED, site.name, number, run, self._browsers)
+        return await self._run(case, site.name, number, run, self._browsers)
 
     async def _under_cover(self, site: Site, number: int) -> Visit:
         """As a user does it: the two commands, over the tor behind the tap."""
