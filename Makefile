@@ -58,9 +58,11 @@ experiment-balancer: setup
 	@$(BIN)/python -m experiments.balancer
 
 # Who can tell which of 52 sites was visited, from cells before the guard; ROUNDS=N visits to each, STORED=1
-# attacks the stored visits. Fetches the sites (300 MB of packages) once.
+# attacks the stored visits, PUBLISHED=1 by DF and Tik-Tok as published (hours), COVER=N visits under Cover
+# instead. Fetches the sites (300 MB of packages) once.
 experiment-fingerprinting: .venv/.ready-experiments
-	@$(BIN)/python -m experiments.fingerprinting $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STORED),--stored)
+	@$(BIN)/python -m experiments.fingerprinting $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STORED),--stored) \
+		$(if $(PUBLISHED),--published) $(if $(COVER),--cover $(COVER))
 
 # Five pages over Tor with 50 ms links, Chromium v. Browser at each padding; memory of an instance.
 experiment-download: setup

@@ -42,7 +42,7 @@ def main() -> None:
         "--cover",
         type=int,
         default=0,
-        help="instead, so many visits under Cover to each fourth site: a minute or two each",
+        help="only visit each fourth site so often under Cover: a minute or two each",
     )
     parser.add_argument("--users", type=int, default=_USERS, help="users at once")
     parser.add_argument(
@@ -60,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     visits = _stored() if args.stored else _visited(args)
-    if args.collect_only:
+    if args.collect_only or args.cover:
         return
     if args.published:
         _published(visits, args.output)

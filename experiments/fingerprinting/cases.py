@@ -42,9 +42,9 @@ SENT = (
     Case("x2", "Browser, powers of two", "sent", "x2", "none"),
     Case("x2-fixed", "Browser, powers of two, fixed starts", "sent", "x2", "fixed"),
 )
-COVERED = Case("cover", "Browser under Cover, 100 KB/s each way", "fetched", "none", "none")
+COVERED = Case("cover", "Browser under Cover, 50 KB/s each way", "fetched", "none", "none")
 UNDER_COVER = (
-    *("cover", "--rate", "100KB/s", "--json", "--"),
+    *("cover", "--rate", "50KB/s", "--json", "--"),
     *("bento", "browse", "--padding", COVERED.padding, "--timing", COVERED.timing),
 )
 """The commands of that case, but for the page."""

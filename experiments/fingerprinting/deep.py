@@ -1,9 +1,9 @@
 """A small Deep Fingerprinting: convolutions over a trace's cells and times, in JAX, on the processor.
 
-The shape is DF's (Sirinathan and others, CCS 2018: blocks of convolution, normalisation, pooling, then dense
+The shape is DF's (Sirinam and others, CCS 2018: blocks of convolution, normalisation, pooling, then dense
 layers) at a fraction of its size, with the time beside the direction as in Tik-Tok (Rahman and others, PoPETs
-2020), and the trace's totals before the last layer. DF itself takes 25 to 50 minutes of two processors for
-one case: it was not run here.
+2020), and the trace's totals before the last layer. DF itself is in original.py: it takes fifty times as long,
+and sees 5,000 cells of a trace where this sees 16,500.
 """
 
 from __future__ import annotations
