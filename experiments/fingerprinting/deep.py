@@ -2,7 +2,7 @@
 
 The shape is DF's (Sirinam and others, CCS 2018: blocks of convolution, normalisation, pooling, then dense
 layers) at a fraction of its size, with the time beside the direction as in Tik-Tok (Rahman and others, PoPETs
-2020), and the trace's totals before the last layer. DF itself is in original.py: it takes fifty times as long,
+2020), and the trace's totals before the last layer. DF itself is in original.py: it takes many times as long,
 and sees 5,000 cells of a trace where this sees 16,500.
 """
 
