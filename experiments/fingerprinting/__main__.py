@@ -105,6 +105,7 @@ def _report(visits: list[store.Visit], output: Path) -> None:
     began = time.process_time()
     found = report.rows(kept)
     worlds = report.worlds(kept)
+    luck = report.luck(kept)
     covered = report.under_cover([*visits, *derive(visits)])
     beside = report.rows(covered, BESIDE_COVER) if covered else []
     print(f"  {time.process_time() - began:.0f} s of processor time")
@@ -115,6 +116,7 @@ def _report(visits: list[store.Visit], output: Path) -> None:
         "r14": report.meets_r14(found),
         "rows": report.plain(found),
         "cover": report.plain(beside),
+        "luck": luck,
         "open_world": {case: asdict(world) for case, world in worlds.items()},
     }
     (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")

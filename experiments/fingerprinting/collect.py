@@ -102,7 +102,10 @@ class Collection:
                     visit = await lane.visit(case, job.site, job.number, before)
                 except (BentoError, TimeoutError) as error:
                     self._failures[job.site.name] += 1
-                    print(f"  {job.site.name}, {case.name}: {str(error) or 'took too long'}", flush=True)
+                    print(
+                        f"  {job.site.name}, {case.name}: {str(error) or 'took too long'}",
+                        flush=True,
+                    )
                     break
                 self._add(visit)
 

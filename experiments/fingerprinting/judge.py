@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,19 @@ def bound(visits: Iterable[Visit], seen: Callable[[Visit], Hashable]) -> float:
         sites[seen(visit)][visit.site] += 1
     best = sum(counter.most_common(1)[0][1] for counter in sites.values())
     return best / max(1, sum(counter.total() for counter in sites.values()))
+
+
+def swapped(visits: Sequence[Visit], seen: Callable[[Visit], Hashable], seed: int) -> list[Visit]:
+    """The visits with their sites dealt out anew among those of one round that look alike to `seen`: what
+    an attack reaches on them is what it owes to `seen` and to luck."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for place, visit in enumerate(visits):
+        groups[visit.number, seen(visit)].append(place)
+    dealt, cards = list(visits), random.Random(seed)
+    for places in groups.values():
+        for place, other in zip(places, cards.sample(places, len(places)), strict=True):
+            dealt[place] = replace(visits[place], site=visits[other].site)
+    return dealt
 
 
 def alike(visits: Iterable[Visit], cases: Sequence[str], least_sites: int) -> list[Visit]:

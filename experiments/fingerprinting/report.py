@@ -19,12 +19,15 @@ from experiments.fingerprinting.cases import (
     UNPADDED,
     Case,
 )
-from experiments.fingerprinting.judge import alike, bound, wilson
+from experiments.fingerprinting.judge import alike, bound, swapped, wilson
 from experiments.fingerprinting.store import Visit
 from experiments.fingerprinting.world import World, open_world
 
 LEAST_SITES = 50
 LEAST_SITES_COVERED = 10
+FIXED = ("x2-fixed", "x2-in-time")
+_QUICK = ("k-FP", "CUMUL")
+_DEALS = 10
 _WITHIN = 2.0  # points that the best attack may be above the bound (R14)
 
 
@@ -63,7 +66,7 @@ def under_cover(visits: Sequence[Visit]) -> list[Visit]:
 def rows(visits: Sequence[Visit], cases: Sequence[Case] = CASES) -> list[Row]:
     by_case = {case.name: [v for v in visits if v.case == case.name] for case in cases}
     plain = by_case[UNDEFENDED.name]
-    ready = {(visit.site, visit.number): visit.ready for visit in by_case[UNPADDED.name]}
+    ready = _ready(visits)
     found = []
     for case in cases:
         of_case = by_case[case.name]
@@ -105,6 +108,34 @@ def meets_r14(found: Sequence[Row]) -> bool:
 
 def plain(found: Sequence[Row]) -> list[dict[str, object]]:
     return [asdict(row) for row in found]
+
+
+def luck(visits: Sequence[Visit]) -> dict[str, dict[str, list[float]]]:
+    """For the cases of fixed starts: what attacks reach when nothing but the public numbers is left."""
+    ready = _ready(visits)
+    found: dict[str, dict[str, list[float]]] = {}
+    for case in (case for case in CASES if case.name in FIXED):
+        of_case = [visit for visit in visits if visit.case == case.name]
+        dealt = [swapped(of_case, partial(_public, case, ready), seed) for seed in range(_DEALS)]
+        found[case.name] = {
+            name: [score.hits / score.of for score in (attack(name, each) for each in dealt)]
+            for name in _QUICK
+        }
+    return found
+
+
+def luck_lines(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    what = {case.name: case.what for case in CASES}
+    return "".join(
+        f"{what[case]}, {name}, sites dealt out anew {len(shares)} times: mean"
+        f" {100 * float(np.mean(shares)):.1f}, {100 * min(shares):.1f} to {100 * max(shares):.1f}\n"
+        for case, scores in found.items()
+        for name, shares in scores.items()
+    )
+
+
+def _ready(visits: Sequence[Visit]) -> dict[tuple[str, int], float]:
+    return {(v.site, v.number): v.ready for v in visits if v.case == UNPADDED.name}
 
 
 def published_table(found: Mapping[str, Mapping[str, Score]]) -> str:

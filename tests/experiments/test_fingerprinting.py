@@ -14,7 +14,7 @@ from experiments.fingerprinting import features, store
 from experiments.fingerprinting.cases import CASES, IN_TIME, SENT, SHIPPED, Answer, answer
 from experiments.fingerprinting.cells import CELL, OVERHEAD, Cells, Trace, later
 from experiments.fingerprinting.derive import derive
-from experiments.fingerprinting.judge import alike, bound, folds, wilson
+from experiments.fingerprinting.judge import alike, bound, folds, swapped, wilson
 from experiments.fingerprinting.sites import packages, sites
 from experiments.fingerprinting.store import Visit
 from experiments.fingerprinting.tap import Tap
@@ -223,6 +223,22 @@ def test_the_bound_is_what_the_size_gives_away() -> None:
     visits = [visit(site=site, number=n, size=size) for site, size in sizes.items() for n in (0, 1)]
     assert bound(visits, lambda each: each.size) == 0.75
     assert bound(visits, lambda each: 0) == 0.25
+
+
+def test_sites_are_dealt_out_anew_only_among_visits_that_look_alike() -> None:
+    visits = [
+        visit(site=site, number=n, size=site < "h") for site in "abcdefghijkl" for n in (0, 1)
+    ]
+    dealt = swapped(visits, lambda each: each.size, seed=1)
+    assert [each.site for each in dealt] != [each.site for each in visits]
+    assert all(each.trace is old.trace for each, old in zip(dealt, visits, strict=True))
+    for like in (True, False):
+        for number in (0, 1):
+            sites = [
+                [v.site for v in some if v.number == number and v.size == like]
+                for some in (visits, dealt)
+            ]
+            assert sorted(sites[0]) == sorted(sites[1])
 
 
 def test_in_an_open_world_only_the_right_monitored_site_counts() -> None:
