@@ -48,7 +48,7 @@ UNDER_COVER = (
     *("bento", "browse", "--padding", COVERED.padding, "--timing", COVERED.timing),
 )
 """The commands of that case, but for the page."""
-IN_TIME = Case("x2-in-time", "the same, each begun at 8 s", "derived", "x2", "none")
+IN_TIME = Case("x2-in-time", "Browser, powers of two, each begun at 8 s", "derived", "x2", "none")
 """Fixed starts on a box that always has the page in time: the start is 8 s, so it tells nothing."""
 SHIPPED = Case("x2-x2", "Browser as shipped: powers of two, starts too", "derived", "x2", "x2")
 DERIVED = (IN_TIME, SHIPPED)
