@@ -120,11 +120,9 @@ def _report(visits: list[store.Visit], output: Path) -> None:
         "open_world": {case: asdict(world) for case, world in worlds.items()},
     }
     (output / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    tables = [
-        report.table(found),
-        report.table(beside) if beside else "",
-        report.world_table(worlds),
-    ]
+    tables = [report.table(found), report.luck_lines(luck), report.world_table(worlds)]
+    if beside:
+        tables.append(report.table(beside))
     (output / "table.md").write_text("\n".join(tables))
     (output / "plot.svg").write_text(report.plot(found, f"Sites recognised: {title}"))
     print("\n".join(tables))
