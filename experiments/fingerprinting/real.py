@@ -1,7 +1,7 @@
 """Is what the stand-in sends what Browser would have? `python -m experiments.fingerprinting.real [SITE...]`
 
-For each case that is sent or derived, one real page by Browser with that case's words, and the stand-in for an
-unpadded visit to it; printed is what the tap saw of each. They began when each of the two pages was ready.
+For each case that is sent or derived, one real page by Browser with that case's words, and the stand-in for
+an unpadded visit to it; printed is what the tap saw of each. Each began when its own page was ready.
 """
 
 from __future__ import annotations
