@@ -110,9 +110,15 @@ async def test_a_manifest_can_demand_a_conclave(local):
 
 
 FILES = b"""
+# /// bento
+# memory = "128 MiB"
+# disk = "32 MiB"
+# ///
 import os, shutil, sqlite3
 def main(api):
     folder = api.data
+    (folder / "large").write_bytes(b"sealed words. " * (20 << 16))  # more than there is room in memory
+    assert (folder / "large").read_bytes() == b"sealed words. " * (20 << 16)
     with open(folder / "notes", "wb") as file:
         file.write(b"0123456789")
     with open(folder / "notes", "r+b") as file:
@@ -136,11 +142,14 @@ def main(api):
 async def test_ordinary_file_use_works_on_the_sealed_folder(local):
     trust, _ = trust_in(local)
     instance, session = await local.box.run(FILES, trust=trust)
-    assert await anext(aiter(session)) == b"[['base', 'copy', 'kept'], b'012abc6789!', 'stored']"
+    names = b"['base', 'copy', 'kept', 'large']"
+    assert await anext(aiter(session)) == b"[" + names + b", b'012abc6789!', 'stored']"
     pid = next(iter(local.instances)).sandbox.pid
     below = Path(f"/proc/{pid}/root/tmp")
     assert {path.name for path in below.iterdir()} == {"sealed"}
-    assert all(len(path.name) == 32 for path in (below / "sealed").iterdir()), "names are random"
+    [one] = (below / "sealed").iterdir()
+    assert len(one.name) == 32, "names are random"
+    assert b"sealed words" not in one.read_bytes()
     assert await answer(session) == b""
     await instance.shutdown()
 
@@ -183,15 +192,17 @@ async def test_a_box_without_conclaves_refuses_one():
 
 STORY = b"""
 # /// bento
-# egress = []
+# memory = "128 MiB"
+# disk = "32 MiB"
 # ///
 SECRET_CODE = "%(code)s"
 def main(api, argument: str):
     folder = api.data
-    (folder / "%(name)s").write_text("%(stored)s" + argument)
+    (folder / "others").write_bytes(bytes(16 << 20))  # so that there is no more room in memory
+    (folder / "%(name)s").write_text("%(stored)s" + argument + " " * 40_000)
     print("%(printed)s")
     api.log("%(logged)s")
-    api.send("%(answer)s" + api.recv().decode() + (folder / "%(name)s").read_text())
+    api.send("%(answer)s" + api.recv().decode() + (folder / "%(name)s").read_text().strip())
     api.recv()
 """
 

@@ -28,7 +28,7 @@ def main(source, libraries, below):
     from bento.conclave.storage import SealedFolder
     from bento.conclave.tls import Credential
 
-    folder = SealedFolder(below)
+    folder = SealedFolder(below, room=0)  # so that there is something on disk to look at
     Mount(folder, "/bento-guest-data").install()
     channel = GuestChannel(Credential(), b"box", bytes(32))
     function = None

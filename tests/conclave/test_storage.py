@@ -7,6 +7,7 @@ import hmac
 import io
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bento.conclave.sealed_block import BLOCK, RUN
-from bento.conclave.sealed_held import HELD
+from bento.conclave.sealed_room import ROOM
 from bento.conclave.secret import Secret
 from bento.conclave.storage import IntegrityError, SealedFolder
 
@@ -32,7 +33,8 @@ def below(tmp_path):
 
 @pytest.fixture
 def folder(below):
-    sealed = SealedFolder(str(below))
+    """One without room: what nobody has open lies sealed below."""
+    sealed = SealedFolder(str(below), room=0)
     yield sealed
     sealed.wipe()
 
@@ -84,12 +86,17 @@ OPERATIONS = st.lists(
 )
 
 
-@given(OPERATIONS, st.sampled_from([0, -1]), st.integers(0, 2**32))
+@given(
+    OPERATIONS,
+    st.sampled_from([0, -1]),
+    st.sampled_from([0, BLOCK, 4 * BLOCK, ROOM]),
+    st.integers(0, 2**32),
+)
 @settings(max_examples=100)
-def test_any_use_gives_what_a_plain_file_gives(tmp_path_factory, operations, buffering, seed):
+def test_any_use_gives_what_a_plain_file_gives(tmp_path_factory, operations, buffering, room, seed):
     chance = random.Random(seed)
     base = tmp_path_factory.mktemp("any")
-    sealed = SealedFolder(str(base))
+    sealed = SealedFolder(str(base), room)
     plain_path = base / "plain"
     plain_path.write_bytes(b"")
     write(sealed, "f", b"")
@@ -163,12 +170,13 @@ def test_long_reads_and_writes_meet_a_block_that_is_not_sealed_yet(folder):
     assert read(folder, "f") == b"2" * (3 * BLOCK + 1) + b"x" + b"2" * (BLOCK - 2)
 
 
-def test_more_changed_blocks_than_are_held_in_the_clear(folder):
-    data = bytearray(os.urandom(BLOCK * 3 * HELD + 100))
+def test_more_changed_blocks_than_there_is_room_for(below):
+    folder = SealedFolder(str(below), room=8 * BLOCK)
+    data = bytearray(os.urandom(BLOCK * 24 + 100))
     write(folder, "f", data)
     chance = random.Random(3)
     with folder.open("f", "r+b", 0) as file:
-        for _ in range(40 * HELD):
+        for _ in range(320):
             at = chance.randrange(len(data) - 9)
             file.seek(at)
             file.write(b"a change.")
@@ -177,6 +185,50 @@ def test_more_changed_blocks_than_are_held_in_the_clear(folder):
             file.seek(at)
             assert file.read(50) == data[at : at + 50]
     assert read(folder, "f") == data
+
+
+def test_no_more_than_the_disk_has_is_held_in_the_clear(below, monkeypatch):
+    folder = SealedFolder(str(below), room=8 * BLOCK)
+    real = os.statvfs(below)
+
+    class Small:
+        f_frsize, f_bavail = real.f_frsize, 3 * BLOCK // real.f_frsize
+
+    with folder.open("f", "wb", 0) as file:
+        file.write(b"1" * 2 * BLOCK)
+        monkeypatch.setattr(os, "statvfs", lambda _: Small)
+        with pytest.raises(OSError, match="No space"):
+            file.write(b"2" * 2 * BLOCK)
+    assert read(folder, "f") == b"1" * 2 * BLOCK + b"2" * BLOCK
+
+
+def test_what_has_room_is_not_written_and_what_was_deleted_makes_room(below):
+    folder = SealedFolder(str(below), room=4 * BLOCK)
+    for turn in range(9):
+        write(folder, f"f{turn}", SECRET * 2000)  # 2.5 blocks
+        assert not list(below.iterdir())
+        folder.unlink(f"f{turn}")
+    write(folder, "a", SECRET * 2000)
+    write(folder, "b", SECRET * 2000)
+    assert list(below.iterdir()), "there is no room for both"
+    assert read(folder, "a") == read(folder, "b") == SECRET * 2000
+
+
+@pytest.mark.parametrize("room", [0, 4 * BLOCK])
+def test_there_may_be_more_files_than_descriptors(below, room):
+    folder = SealedFolder(str(below), room)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+    try:
+        for number in range(100):
+            write(folder, f"f{number}", b"x" * 40 * number)
+        assert all(read(folder, f"f{n}") == b"x" * 40 * n for n in range(100))
+        for number in range(100):
+            folder.truncate(f"f{number}", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_full_disk_loses_nothing_that_was_written_before(folder, below, monkeypatch):
@@ -422,13 +474,17 @@ def test_a_short_block_cut_or_grown_over_is_noticed(folder, below):
         read(folder, "f")
 
 
-def test_a_removed_file_is_noticed_or_still_readable_but_never_forged(folder, below):
+def test_a_removed_or_replaced_file_is_noticed(folder, below):
     write(folder, "f", b"1" * 50)
     path = only(below)
     path.unlink()
+    with pytest.raises(IntegrityError):
+        read(folder, "f")
     path.write_bytes(os.urandom(4096 + 16))
-    assert read(folder, "f") == b"1" * 50  # the open file below is still ours
+    with pytest.raises(IntegrityError):
+        read(folder, "f")
     folder.unlink("f")
+    assert not list(below.iterdir())
 
 
 def test_the_same_content_twice_looks_different(folder, below):
@@ -459,7 +515,7 @@ def test_wiping_leaves_nothing_and_open_handles_are_useless(below):
 
 def test_wiping_overwrites_the_key_itself(below):
     folder = SealedFolder(str(below))
-    view = folder._master.view()
+    view = folder._room.master.view()
     assert any(view)
     folder.wipe()
     assert view == bytes(32)
@@ -480,12 +536,12 @@ import sys
 sys.path[:0] = [{source!r}]
 from bento.conclave.storage import SealedFolder
 import os
-folder = SealedFolder({below!r})
+folder = SealedFolder({below!r}, room=0)
 with folder.open("f", "wb") as file:
     file.write(os.urandom(200_000))
 with folder.open("f", "rb") as file:
     file.read()
-print(folder._master.view().hex(), flush=True)
+print(folder._room.master.view().hex(), flush=True)
 sys.stdin.readline()
 folder.wipe()
 print("wiped", flush=True)
@@ -559,7 +615,7 @@ def test_it_runs_on_debians_python_too(below):
         f"import sys; sys.path[:0] = [{source!r}]; "
         "sys.path.append('/usr/lib/python3/dist-packages')\n"
         "from bento.conclave.storage import SealedFolder\n"
-        f"f = SealedFolder({str(below)!r})\n"
+        f"f = SealedFolder({str(below)!r}, room=0)\n"
         "data = bytes(range(256)) * 4000\n"
         "h = f.open('x', 'wb'); h.write(data); h.close()\n"
         "assert f.open('x', 'rb').read() == data\n"

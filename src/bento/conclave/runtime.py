@@ -34,6 +34,7 @@ GUEST_MODULES: Final = (
     "bento.conclave.guest_socket",
     "bento.conclave.secret",
     "bento.conclave.sealed_block",
+    "bento.conclave.sealed_room",
     "bento.conclave.sealed_held",
     "bento.conclave.sealed_file",
     "bento.conclave.storage",

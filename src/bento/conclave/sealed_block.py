@@ -8,20 +8,26 @@ swaps two blocks or files, or cuts the file cannot make one decrypt. On disk a f
 to 4 KiB and nothing else.
 
 The form carries no version: key and nonces die with the process that wrote a file, so nobody else
-ever reads it, and a guest that outlives an upgrade of its box has its own old code with it.
+ever reads it, and a guest that outlives an upgrade of its box has its own old code with it. There is
+no file below, and no key of it, before its first block is sealed.
 Ciphertext is copied out of the operator's reach before it is checked, never mapped: what is
 deciphered is what was authenticated, whatever is done to the file meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bento.conclave.secret import Secret, forget
+from bento.conclave.secret import forget
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bento.conclave.sealed_room import Room
 
 # Bytes in the clear. Long reads and writes want large blocks (16 KiB cost a tenth more), those of
 # 4 KiB here and there small ones (64 KiB cost half as much again).
@@ -32,6 +38,7 @@ _TAG = 16
 _STRIDE = BLOCK + _TAG
 _NONCE = 12
 _LABEL = b"bento sealed file "
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class IntegrityError(OSError):
@@ -64,15 +71,18 @@ _Cipher = AESGCM if hasattr(AESGCM, "decrypt_into") else _Copying
 class SealedBlocks:
     """Blocks of one file under its own key, derived from the conclave's."""
 
-    def __init__(self, descriptor: int, master: Secret, file_id: bytes) -> None:
-        """Takes over `descriptor`. `file_id` is unique under `master`."""
-        self._descriptor = descriptor
-        key = hmac.digest(master.view(), _LABEL + file_id, "sha256")
-        self._cipher: AESGCM | _Copying | None = _Cipher(key)
-        forget(key)
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._below = ""  # its random name on disk
+        self._descriptor = -1  # while it is in use: an instance may have few
+        self._cipher: AESGCM | _Copying | None = None
         self._nonces: list[bytes | None] = []
         self._short: dict[int, int] = {}  # block -> its size on disk, where that is not _STRIDE
         self._scratch = memoryview(b"")  # for ciphertext, as much as was needed at once so far
+
+    def has(self, number: int) -> bool:
+        """Whether the block lies below."""
+        return number < len(self._nonces) and self._nonces[number] is not None
 
     def write(self, number: int, data: memoryview) -> None:
         """Replace blocks from `number` on: a number of whole ones up to RUN, or one shorter one."""
@@ -151,28 +161,50 @@ class SealedBlocks:
 
     def cut(self, blocks: int) -> None:
         """Drop every block from number `blocks` on."""
-        self._open()
         if blocks < len(self._nonces):
+            self._open()
             del self._nonces[blocks:]
             self._short = {n: size for n, size in self._short.items() if n < blocks}
             os.ftruncate(self._descriptor, blocks * _STRIDE)
 
     def relax(self) -> None:
-        """Give back the working memory; nobody has the file open."""
+        """Give back the working memory and the descriptor; nobody has the file open."""
         self._scratch = memoryview(b"")
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def close(self) -> None:
-        """Forget the key: the blocks on disk are noise from now on. Idempotent."""
-        if self._cipher is not None:
-            self._cipher = None
-            self._nonces.clear()
-            os.close(self._descriptor)
+        """Forget the key, remove the file: what the operator kept of it is noise. Idempotent."""
+        self.relax()
+        self._cipher = None
+        self._nonces.clear()
+        self._short.clear()
+        if self._below:
+            with contextlib.suppress(FileNotFoundError):  # the operator was quicker
+                os.unlink(self._below)  # noqa: PTH108 - the guest does not load pathlib
+            self._below = ""
 
     # --- inside
 
     def _open(self) -> AESGCM | _Copying:
+        if self._descriptor < 0 or self._cipher is None:
+            return self._reopen()
+        return self._cipher
+
+    def _reopen(self) -> AESGCM | _Copying:
         if self._cipher is None:
-            raise ValueError("the sealed storage was wiped")
+            file_id = os.urandom(16)
+            key = hmac.digest(self._room.master.view(), _LABEL + file_id, "sha256")
+            self._below = f"{self._room.root}/{file_id.hex()}"
+            self._descriptor = os.open(self._below, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            self._cipher = _Cipher(key)
+            forget(key)
+            return self._cipher
+        try:
+            self._descriptor = os.open(self._below, _FLAGS)
+        except FileNotFoundError:
+            raise IntegrityError from None
         return self._cipher
 
     def _buffer(self, size: int) -> memoryview:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import os
-from threading import RLock
 
 from bento.conclave.sealed_block import BLOCK, RUN, SealedBlocks
 from bento.conclave.sealed_held import HeldBlocks
@@ -21,17 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from bento.conclave.sealed_room import Room
+
 
 _NEAR = 4096  # bytes, read at a jump
+_SHIFT, _WITHIN = BLOCK.bit_length() - 1, BLOCK - 1  # quicker than a division
 
 
 class SealedNode:
     """The content of one file. Safe to use from several threads."""
 
-    def __init__(self, blocks: SealedBlocks, modified: float) -> None:
-        self._blocks = blocks
-        self._held = HeldBlocks(blocks)
-        self._lock = RLock()
+    def __init__(self, room: Room, modified: float) -> None:
+        self._room = room
+        self._lock = room.lock
+        self._blocks = SealedBlocks(room)
+        self._held = HeldBlocks(room, self._blocks)
+        # Looked at for every small step, of which each microsecond counts.
+        self._clear, self._changed = self._held.clear, self._held.changed
         self._handles = 0
         self._linked = True
         self.size = 0
@@ -48,20 +53,32 @@ class SealedNode:
 
     def read_into(self, position: int, target: memoryview) -> int:
         """Fill `target` from `position`; the number of bytes, fewer only at the end."""
+        size, start = len(target), position & _WITHIN
+        end = start + size
         with self._lock:
-            wanted = max(0, min(len(target), self.size - position))
-            done = 0
-            while done < wanted:
-                number, start = divmod(position + done, BLOCK)
-                count = self._run(number, start, wanted - done)
-                if count:
-                    self._blocks.read(number, target[done : done + count])
-                else:
-                    count = min(BLOCK - start, wanted - done)
-                    held = self._held.get(number, self.size)
-                    target[done : done + count] = held[start : start + count]
-                done += count
-            return wanted
+            held = self._clear.get(position >> _SHIFT)
+            if held is not None and end <= len(held) and position + size <= self.size:
+                target[:] = held[start:end]
+                return size
+            self._room.master  # noqa: B018 - or it is gone
+            return self._read(position, target)
+
+    def _read(self, position: int, target: memoryview) -> int:
+        wanted = max(0, min(len(target), self.size - position))
+        done = 0
+        while done < wanted:
+            number, start = divmod(position + done, BLOCK)
+            count = min(BLOCK - start, wanted - done)
+            if not self._blocks.has(number) and number not in self._clear:
+                target[done : done + count] = bytes(count)
+            elif run := self._run(number, start, wanted - done):
+                count = run
+                self._blocks.read(number, target[done : done + run])
+            else:
+                held = self._held.get(number, start + count)
+                target[done : done + count] = held[start : start + count]
+            done += count
+        return wanted
 
     def _run(self, number: int, start: int, size: int) -> int:
         """Bytes of whole blocks from here that can be moved at once, none of them in the clear."""
@@ -70,65 +87,87 @@ class SealedNode:
         return self._held.apart(number, min(size // BLOCK, RUN)) * BLOCK
 
     def write(self, position: int, data: memoryview, modified: float) -> int:
-        """Put `data` at `position`; a gap before it reads as zeros."""
+        """Put `data` at `position`, or at the end for -1; a gap before it reads as zeros. Where it ends."""
+        size = len(data)
         with self._lock:
-            done, size = 0, len(data)
-            while done < size:
-                number, start = divmod(position + done, BLOCK)
-                count = self._run(number, start, size - done)
-                if count:
-                    self._blocks.write(number, data[done : done + count])
-                else:
-                    count = min(BLOCK - start, size - done)
-                    held = self._held.change(number, self.size)
-                    held[start : start + count] = data[done : done + count]
-                done += count
-                self.size = max(self.size, position + done)
+            if position < 0:
+                position = self.size
+            start, number = position & _WITHIN, position >> _SHIFT
+            end, final = start + size, position + size
+            held = self._clear.get(number)
+            if held is not None and end <= len(held):
+                held[start:end] = data
+                self._changed.add(number)
+                if final > self.size:
+                    self.size = final
+            elif size:
+                self._write(position, data)
             self.modified = modified
-            return size
+            return final
+
+    def _write(self, position: int, data: memoryview) -> None:
+        done, size = 0, len(data)
+        while done < size:
+            number, start = divmod(position + done, BLOCK)
+            count = self._run(number, start, size - done)
+            if count and not self._room.has(BLOCK):
+                self._blocks.write(number, data[done : done + count])
+            elif not start and size - done >= BLOCK:
+                count = BLOCK
+                self._held.replace(number, data[done : done + BLOCK])
+            else:
+                count = min(BLOCK - start, size - done)
+                held = self._held.change(number, start + count)
+                held[start : start + count] = data[done : done + count]
+            done += count
+            self.size = max(self.size, position + done)
 
     def resize(self, size: int, modified: float) -> None:
         """Cut, or lengthen by zeros."""
         with self._lock:
             if size < self.size:
                 number, rest = divmod(size, BLOCK)
-                if rest:
-                    self._held.change(number, self.size)[rest:] = bytes(BLOCK - rest)
+                if rest and (number in self._clear or self._blocks.has(number)):
+                    held = self._held.change(number, rest)
+                    held[rest:] = bytes(len(held) - rest)
                 self._held.forget(number + bool(rest))
                 self._blocks.cut(number + bool(rest))
+                if self._held.idle:
+                    self._blocks.relax()
             self.size, self.modified = size, modified
-
-    def flush(self) -> None:
-        """Seal what is held in the clear and was changed."""
-        with self._lock:
-            self._held.flush(self.size)
 
     # --- life
 
     def acquire(self) -> None:
-        self._handles += 1
+        with self._lock:
+            self._handles += 1
+            self._held.idle = False
 
     def release(self) -> None:
-        self._handles -= 1
-        if not self._handles:
-            self.flush()
-            self._held.forget()
+        with self._lock:
+            self._handles -= 1
+            if self._handles:
+                return
+            self._held.idle = True
+            if not self._linked:
+                self.wipe()
+                return
+            if self._room.full:
+                self._held.put_all_away()
             self._blocks.relax()
-        self._end_if_unused()
 
     def unlink(self) -> None:
-        self._linked = False
-        self._end_if_unused()
+        """Its name is gone."""
+        with self._lock:
+            self._linked = False
+            if not self._handles:
+                self.wipe()
 
     def wipe(self) -> None:
         """Forget key and content, whoever still has it open."""
         with self._lock:
             self._held.forget()
             self._blocks.close()
-
-    def _end_if_unused(self) -> None:
-        if not self._linked and not self._handles:
-            self.wipe()
 
 
 class SealedRaw(io.RawIOBase):
@@ -169,20 +208,23 @@ class SealedRaw(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        self._check(self._reads, "read")
-        with memoryview(target).cast("B") as view:
-            position = self._position
-            count = self._node.read_into(position, view[: self._ahead(position, len(view))])
-        self._position = self._end = position + count
-        return count
+        if not self._reads:
+            self._check(False, "read")
+        if not self._buffer or type(target) is not memoryview:  # an io's buffer gives plain ones
+            target = memoryview(target).cast("B")
+        position, size = self._position, len(target)
+        if size <= self._buffer and (wanted := self._ahead(position, size)) < size:
+            target = target[:wanted]
+        self._position = self._end = end = position + self._node.read_into(position, target)
+        return end - position
 
     def _ahead(self, position: int, size: int) -> int:
         """How much of a buffer to fill: all of it for who reads on, little for who jumps about."""
-        if size <= self._buffer:
-            jumped = position != self._end
-            self._window = _NEAR if jumped else min(2 * self._window, self._buffer)
-            return self._window - (position % _NEAR if jumped else 0)
-        return size
+        if position != self._end:
+            self._window = _NEAR
+            return _NEAR - position % _NEAR
+        self._window = window = min(2 * self._window, self._buffer)
+        return min(window, size)
 
     def readall(self) -> bytes:
         self._check(self._reads, "read")
@@ -193,24 +235,26 @@ class SealedRaw(io.RawIOBase):
         return found.getvalue()[:count]  # no copy is made of the whole
 
     def write(self, data: Any) -> int:
-        self._check(self._writes, "write")
-        if self._appends:
-            self._position = self._node.size
-        with memoryview(data).cast("B") as view:
-            count = self._node.write(self._position, view, self._clock())
-        self._position += count
-        return count
+        if not self._writes:
+            self._check(False, "write")
+        if not self._buffer or type(data) is not memoryview:  # an io's buffer gives plain ones
+            data = memoryview(data).cast("B")
+        position = -1 if self._appends else self._position
+        self._position = self._node.write(position, data, self._clock())
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._check(True, "seek")
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._node.size}
-        if whence not in base:
-            raise ValueError(f"invalid whence ({whence})")
-        position = base[whence] + offset
-        if position < 0:
+        if self.closed:
+            self._check(True, "seek")
+        if whence:
+            base = {os.SEEK_CUR: self._position, os.SEEK_END: self._node.size}
+            if whence not in base:
+                raise ValueError(f"invalid whence ({whence})")
+            offset += base[whence]
+        if offset < 0:
             raise OSError(22, "Invalid argument")
-        self._position = position
-        return position
+        self._position = offset
+        return offset
 
     def tell(self) -> int:
         self._check(True, "tell")
@@ -224,17 +268,13 @@ class SealedRaw(io.RawIOBase):
         self._node.resize(size, self._clock())
         return size
 
-    def flush(self) -> None:
-        super().flush()
-        if self._writes:
-            self._node.flush()
-
     def close(self) -> None:
         if not self.closed:
             try:
-                super().close()  # flushes
+                super().close()
             finally:
                 self.closed = True
+                self._reads = self._writes = False
                 self._node.release()
 
     def _check(self, allowed: bool, action: str) -> None:

@@ -1,9 +1,10 @@
 """FS Protect: a folder of sealed files. Runs in the guest.
 
-Everything on disk is ciphertext under a key that was made here and is never written anywhere: names
-are random, folders do not exist below, sizes show to 4 KiB. The tree of names, sizes and nonces
-lives in the conclave's memory, so nothing put back, swapped or cut by the operator is believed.
-When the conclave ends, even by a kill, the key is gone and the files are noise.
+What fits lies in the conclave's memory (`sealed_room`); what does not, on disk, as ciphertext under a
+key that was made here and is never written anywhere: names are random, folders do not exist below,
+sizes show to 4 KiB. The tree of names, sizes and nonces lives in the conclave's memory, so nothing
+put back, swapped or cut by the operator is believed. When the conclave ends, even by a kill, the key
+is gone and the files are noise.
 
 Paths are relative to this folder, POSIX style; what they mean below is nobody's business.
 """
@@ -15,10 +16,12 @@ import io
 import os
 import stat
 import time
+from functools import lru_cache
+from weakref import WeakSet
 
-from bento.conclave.sealed_block import BLOCK, IntegrityError, SealedBlocks
+from bento.conclave.sealed_block import BLOCK, IntegrityError
 from bento.conclave.sealed_file import SealedNode, SealedRaw
-from bento.conclave.secret import Secret
+from bento.conclave.sealed_room import ROOM, Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,13 +39,13 @@ _MODES = {
 
 
 class SealedFolder:
-    """A tree of sealed files kept in `root`, a real folder only this conclave writes to."""
+    """A tree of sealed files kept in `root`, a real folder only this conclave writes to, as soon as they
+    have more than `room` bytes."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._master: Secret | None = Secret()
+    def __init__(self, root: str, room: int = ROOM) -> None:
+        self._room = Room(root, room)
         self._files: dict[str, SealedNode] = {}
-        self._names: dict[SealedNode, str] = {}  # node -> its random name on disk
+        self._nodes: WeakSet[SealedNode] = WeakSet()  # those too that are open and have no name
         self._folders: set[str] = {""}
 
     def __repr__(self) -> str:
@@ -105,13 +108,9 @@ class SealedFolder:
 
     def _create(self, name: str) -> SealedNode:
         self._need_parent(name)
-        if self._master is None:
-            raise ValueError("the sealed storage was wiped")
-        file_id = os.urandom(16)
-        below = f"{self._root}/{file_id.hex()}"
-        descriptor = os.open(below, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        node = SealedNode(SealedBlocks(descriptor, self._master, file_id), time.time())
-        self._files[name], self._names[node] = node, below
+        self._room.master  # noqa: B018 - or it is gone
+        node = self._files[name] = SealedNode(self._room, time.time())
+        self._nodes.add(node)
         return node
 
     def node(self, path: str) -> SealedNode:
@@ -120,7 +119,7 @@ class SealedFolder:
 
     def unlink(self, path: str) -> None:
         name = _clean(path)
-        self._discard(self._existing_file(name))
+        self._existing_file(name).unlink()
         del self._files[name]
 
     def truncate(self, path: str, size: int) -> None:
@@ -139,7 +138,7 @@ class SealedFolder:
         if new in self._folders:
             raise _error(errno.EISDIR, new)
         if new in self._files:
-            self._discard(self._files[new])
+            self._files[new].unlink()
         self._files[new] = node
         del self._files[old]
 
@@ -202,14 +201,10 @@ class SealedFolder:
 
     def wipe(self) -> None:
         """Forget every key and remove the files. Open handles become useless. Idempotent."""
-        if self._master is not None:
-            self._master.wipe()
-            self._master = None
-        for node, below in self._names.items():
+        self._room.wipe()
+        for node in tuple(self._nodes):
             node.wipe()
-            _remove(below)
         self._files.clear()
-        self._names.clear()
         self._folders = {""}
 
     # --- inside
@@ -230,11 +225,8 @@ class SealedFolder:
         if parent not in self._folders:
             raise _error(errno.ENOENT, name)
 
-    def _discard(self, node: SealedNode) -> None:
-        _remove(self._names.pop(node))
-        node.unlink()
 
-
+@lru_cache(64)
 def _parse_mode(mode: str) -> tuple[str, bool, bool]:
     """The mode's letter, whether it updates ("+"), whether it is text."""
     letters = set(mode)
@@ -285,10 +277,3 @@ def _stat(mode: int, inode: int, size: int, modified: float) -> os.stat_result:
     for name in ("st_atime", "st_mtime", "st_ctime"):
         times[name], times[f"{name}_ns"] = modified, whole
     return os.stat_result((*kind, seconds, seconds, seconds), times)
-
-
-def _remove(below: str) -> None:
-    try:
-        os.unlink(below)  # noqa: PTH108 - the guest does not load pathlib
-    except FileNotFoundError:
-        pass  # the operator was quicker; the content is gone either way
