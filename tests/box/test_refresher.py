@@ -5,16 +5,17 @@ were valid, in Intel's form and in a PCCS's.
 """
 
 import os
+import time
 from functools import partial
 
 import pytest
 from tests.box.collateral_service import service, socks_to
-from tests.conclave import samples
+from tests.conclave import samples, snp_maker
 
 from bento.box import attester, checkup, fetch
 from bento.box.config import load
 from bento.box.refresher import WARN_BEFORE, Refresher
-from bento.conclave import pccs, verify_dcap
+from bento.conclave import kds, pccs, snp_report, verify_dcap
 from bento.conclave.appraise import appraise
 from bento.conclave.claims import Kind
 from bento.conclave.collateral import REFRESH_AFTER, CollateralStore
@@ -71,7 +72,7 @@ def forged(parts):
 
 
 async def test_what_does_not_verify_is_never_kept(store):
-    store.put(TDX.parts)
+    store.put(Kind.TDX, TDX.parts)
     before = store.parts(Kind.TDX)
     for parts in forged(TDX.parts):
         async with service(parts) as liar:
@@ -126,7 +127,7 @@ def told(monkeypatch):
 
 
 async def test_a_failure_keeps_the_old_and_is_told_as_is_an_end_that_comes(store, tmp_path, told):
-    store.put(TDX.parts)
+    store.put(Kind.TDX, TDX.parts)
     old, dead = store.parts(Kind.TDX), "http://127.0.0.1:1"
     file = tmp_path / "collateral" / "dcap.json"
     os.utime(file, (ISSUED, ISSUED))
@@ -142,7 +143,7 @@ async def test_a_failure_keeps_the_old_and_is_told_as_is_an_end_that_comes(store
 
 
 async def test_an_end_is_told_a_week_before_whoever_fetches(store, told):
-    store.put(TDX.parts)
+    store.put(Kind.TDX, TDX.parts)
     await refresher(store, "", clock=ENDS - WARN_BEFORE).look()
     assert told == []
     await refresher(store, "", clock=ENDS - WARN_BEFORE + 1).look()
@@ -170,6 +171,56 @@ def test_intel_itself_keeps_the_roots_list_elsewhere():
         pccs.questions(pccs.INTEL, Kind.TDX, b"no quote")
 
 
+# -- SNP: the real chip's questions; answers are made, as AMD's list is not ours to sign
+
+
+def snp_refresher(store, url, amd, **report):
+    amd_report = amd.report(**report)
+    return Refresher(
+        Kind.SNP, lambda _: amd_report, store, url, fetch.get, clock=lambda: samples.NOW
+    )
+
+
+def test_what_amd_is_asked_about_a_real_chip():
+    report = samples.milan().parts["report"]
+    first, second = kds.questions(kds.AMD, report)
+    chip = snp_report.parse(report).chip_id.hex()
+    milan = "https://kdsintf.amd.com/vcek/v1/Milan"
+    assert first == {
+        "key_certificate": f"{milan}/{chip}?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115",
+        "crl": f"{milan}/crl",
+    }
+    assert second["crl"] == "https://kdsintf.amd.com/vcek/v1/Genoa/crl"
+    turin = snp_maker.body(
+        version=3, tcb=snp_maker.TURIN_TCB, chip=snp_maker.TURIN_CHIP, cpuid=bytes([0x1A, 2, 0])
+    )
+    [asked] = kds.questions("http://cache", snp_maker.sign(turin, snp_maker.amd().key))
+    levels = "fmcSPL=01&blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
+    assert asked["key_certificate"] == f"http://cache/vcek/v1/Turin/0102030405060708?{levels}"
+    with pytest.raises(AttestationError, match="VLEK"):
+        kds.questions(kds.AMD, snp_maker.amd().report(key_info=1 << 2))
+
+
+async def test_an_snp_machine_s_key_and_list_are_fetched_verified_and_stapled(store, monkeypatch):
+    amd, liar = snp_maker.amd(), snp_maker.other_amd()
+    monkeypatch.setattr("bento.conclave.appraise.amd_roots", lambda: amd.roots("genoa"))
+    async with service(TDX.parts) as kds_:
+        asked = kds.questions("", amd.report())[1]
+        kds_.answers = {asked["key_certificate"]: (amd.vcek(), {}), asked["crl"]: (amd.crl(), {})}
+        await snp_refresher(store, kds_.url, amd).refresh()
+        assert "Milan" in kds_.asked[0], "it was asked for first, and did not know the chip"
+        kept = store.parts(Kind.SNP)
+        evidence = Evidence(Kind.SNP, {"report": amd.report(), **kept})
+        assert appraise(evidence, now=samples.NOW).revocation_checked
+        assert not store.due(Kind.SNP, int(time.time()))
+        for name, wrong in (("crl", liar.crl()), ("key_certificate", liar.vcek()), ("crl", b"no")):
+            kds_.answers[asked[name]], right = (wrong, {}), kds_.answers[asked[name]]
+            with pytest.raises(AttestationError):
+                await snp_refresher(store, kds_.url, amd).refresh()
+            kds_.answers[asked[name]] = right
+            assert store.parts(Kind.SNP) == kept
+
+
 CONFIG = """
 name = "box"
 state = "{folder}/state"
@@ -195,7 +246,7 @@ def test_check_tells_its_age(tmp_path, monkeypatch):
     [missing] = checkup._collateral(box, CLOCK)
     assert missing.is_problem
     assert "set conclave.service" in missing.detail
-    attester.collateral_store(box).put(TDX.parts)
+    attester.collateral_store(box).put(Kind.TDX, TDX.parts)
     [found] = checkup._collateral(box, ISSUED + 3 * 86400 + 60)
     assert not found.is_problem
     assert found.detail.startswith("3 days old, ends in ")
@@ -210,9 +261,11 @@ def test_check_tells_what_an_snp_machine_lacks(tmp_path):
     assert missing.detail.startswith("no revocation list is in the box's collateral folder")
 
 
-def test_only_a_tdx_machine_fetches_and_only_from_what_is_named(tmp_path, monkeypatch):
+def test_only_a_confidential_vm_fetches_and_only_from_what_is_named(tmp_path, monkeypatch):
     box = config(tmp_path, 'service = "https://pccs.example:8081"\nservice_via = "tor"')
-    assert attester.make_refresher(box, attester.make_attester(box), "unix:/socks") is None
+    assert attester.make_refresher(box, None, "unix:/socks") is None
+    snp = attester.make_refresher(box, attester.make_attester(box), "unix:/socks")
+    assert snp._kind is Kind.SNP
     monkeypatch.setattr(attester, "_TDX_DEVICE", tmp_path)
     tdx = attester.make_attester(box)
     assert attester.make_refresher(box, tdx, "unix:/socks") is not None

@@ -69,17 +69,17 @@ def make_attester(config: Config) -> Attester:
 
 
 def make_refresher(config: Config, attester: Attester | None, socks: str) -> Refresher | None:
-    """What keeps the platform's collateral fresh, where it can be fetched: on a TDX machine.
+    """What keeps the platform's collateral fresh, where it can be fetched: on a TDX or SNP machine.
 
     `socks`: the functions' tor's SOCKS port. Raises HostError."""
-    if not isinstance(attester, TsmAttester) or attester.kind is not Kind.TDX:
+    if not isinstance(attester, TsmAttester):
         return None
     chosen = config.conclave
     if chosen.service and chosen.service_via == "tor" and not socks:
         raise HostError('conclave.service_via = "tor" needs a functions\' tor', "see [tor]")
     proxy = socks if chosen.service_via == "tor" else ""
     return Refresher(
-        Kind.TDX,
+        attester.kind,
         attester.quote,
         collateral_store(config),
         chosen.service,

@@ -217,18 +217,16 @@ def _collateral(config: Config, now: int) -> Iterable[Finding]:
     if config.conclave.attester != "tsm":
         return
     from bento.box.attester import collateral_store, make_attester
-    from bento.conclave.claims import Kind
 
     area, name = "conclaves", "collateral"
     attester = make_attester(config)
     try:
         issued, ends = collateral_store(config).window(attester.kind)
     except BentoError as error:
-        how = "set conclave.service" if attester.kind is Kind.TDX else "fetch it, see conclaves.md"
-        yield _found(area, name, False, f"{error}: {how}")
+        yield _found(area, name, False, f"{error}: set conclave.service, see conclaves.md")
         return
     detail = f"{(now - issued) // _DAY} days old, ends in {max(0, ends - now) // _DAY} days"
-    if attester.kind is Kind.TDX and not config.conclave.service:
+    if not config.conclave.service:
         detail += "; fetched by nobody but you, since conclave.service is not set"
     yield _found(area, name, now < ends, detail)
 

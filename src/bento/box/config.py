@@ -101,7 +101,9 @@ class Conclave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     platform: str = ""  # emulated: where its keys are; default: `emulated` in the box's state
     tpm_key: str = ""  # tpm: a handle or a context file of tpm2-tools
     collateral: str = ""  # vendors' statements to staple; default: `collateral` in the box's state
-    service: str = ""  # where the box fetches TDX collateral daily: Intel's base URL or a PCCS's
+    service: str = (
+        ""  # where the box fetches collateral daily: Intel's or AMD's base URL, or a cache's
+    )
     service_via: str = "direct"  # or "tor": through the functions' tor
     libraries: str = ""  # where the guest's libraries are copied to; everyone must be able to enter
 

@@ -8,12 +8,13 @@ staple something else. The box asks and not its clients, whose interest would be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from bento.conclave import pccs
+from bento.conclave import kds, pccs
 from bento.conclave.appraise import Roots, appraise
-from bento.conclave.claims import REPORT_DATA_SIZE
+from bento.conclave.claims import REPORT_DATA_SIZE, Kind
 from bento.conclave.evidence import Evidence
 from bento.errors import AttestationError, HostError
 from bento.safelog import Event, Fault, log
@@ -21,7 +22,6 @@ from bento.safelog import Event, Fault, log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bento.conclave.claims import Kind
     from bento.conclave.collateral import CollateralStore
 
     Fetch = Callable[[str], Awaitable[pccs.Answer]]
@@ -30,10 +30,17 @@ _DAY = 86400
 _HOUR = 3600
 WARN_BEFORE = 7 * _DAY  # seconds before the first piece of collateral ends
 
+SERVICES = {Kind.TDX: pccs.INTEL, Kind.SNP: kds.AMD}
+"""The vendors' own, of each platform whose collateral can be fetched."""
+_QUOTE = {
+    Kind.TDX: "quote",
+    Kind.SNP: "report",
+}  # what their evidence calls the platform's own word
+
 
 class Refresher:
-    """`quote` gives this platform's quote about 64 bytes; `service` is the base URL, "" to fetch nothing
-    and only watch what the operator puts there."""
+    """`quote` gives this platform's quote (SNP: report) about 64 bytes; `service` is the base URL, "" to
+    fetch nothing and only watch what the operator puts there."""
 
     def __init__(
         self,
@@ -56,7 +63,7 @@ class Refresher:
 
     async def look(self) -> None:
         """Fetches if it is time; says in the log what failed and what is about to end."""
-        if self._service and self._store.due(int(self._clock())):
+        if self._service and self._store.due(self._kind, int(self._clock())):
             try:
                 await self.refresh()
                 log(Event.COLLATERAL_RENEWED)
@@ -74,10 +81,21 @@ class Refresher:
         """New collateral in the place of the old. Raises HostError or AttestationError; the old stays
         then."""
         quote = await asyncio.to_thread(self._quote, bytes(REPORT_DATA_SIZE))
-        answers = {}
-        for name, url in pccs.questions(self._service, self._kind, quote).items():
-            answers[name] = await self._fetch(url)
-        parts = pccs.assemble(answers)
-        evidence = Evidence(self._kind, {"quote": quote, **parts})
+        parts = await self._parts(quote)
+        evidence = Evidence(self._kind, {_QUOTE[self._kind]: quote, **parts})
         appraise(evidence, now=int(self._clock()), roots=self._roots)
-        self._store.put(parts)
+        self._store.put(self._kind, parts)
+
+    async def _parts(self, quote: bytes) -> dict[str, bytes]:
+        if self._kind is Kind.TDX:
+            return pccs.assemble(
+                await self._answers(pccs.questions(self._service, self._kind, quote))
+            )
+        *others, last = kds.questions(self._service, quote)
+        for other in others:
+            with contextlib.suppress(HostError):  # it knows no such chip of that kind
+                return kds.assemble(await self._answers(other))
+        return kds.assemble(await self._answers(last))
+
+    async def _answers(self, asked: dict[str, str]) -> dict[str, pccs.Answer]:
+        return {name: await self._fetch(url) for name, url in asked.items()}

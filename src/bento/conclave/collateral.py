@@ -66,24 +66,29 @@ class CollateralStore:
         files = _FILES.get(kind, {})
         return {part: self._read(name, needed=part not in optional) for part, name in files.items()}
 
-    def due(self, now: int) -> bool:
-        """Whether the DCAP collateral is absent or older than a day by its file's time."""
+    def due(self, kind: Kind, now: int) -> bool:
+        """Whether what is stapled for `kind` is absent or older than a day by its file's time."""
         try:
-            return now - int((self._folder / _DCAP).stat().st_mtime) >= REFRESH_AFTER
+            changed = (self._folder / _FILES.get(kind, {}).get("crl", _DCAP)).stat().st_mtime
+            return now - int(changed) >= REFRESH_AFTER
         except FileNotFoundError:
             return True
 
-    def put(self, parts: Mapping[str, bytes]) -> None:
-        """Keep DCAP collateral, verified already. Raises HostError; the old one stays then."""
-        fields = {
-            name: parts[name].hex() if name in _HEX_PARTS else parts[name].decode()
-            for name in _dcap_names()
-        }
-        temporary = self._folder / f"{_DCAP}.new"
+    def put(self, kind: Kind, parts: Mapping[str, bytes]) -> None:
+        """Keep collateral, verified already. Raises HostError; what is not written stays as it was."""
+        files = {name: parts[part] for part, name in _FILES.get(kind, {}).items()}
+        if not files:
+            fields = {
+                name: parts[name].hex() if name in _HEX_PARTS else parts[name].decode()
+                for name in _dcap_names()
+            }
+            files = {_DCAP: json.dumps(fields).encode()}
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(fields))
-            temporary.replace(self._folder / _DCAP)
+            for name, data in files.items():
+                temporary = self._folder / f"{name}.new"
+                temporary.write_bytes(data)
+                temporary.replace(self._folder / name)
         except OSError as error:
             raise HostError(f"{self._folder} cannot be written: {error.strerror}") from error
 

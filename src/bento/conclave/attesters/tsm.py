@@ -58,8 +58,9 @@ class TsmAttester(Hardware):
         return self._pack(*self._ask(report_data))
 
     def quote(self, report_data: bytes) -> bytes:
-        """A TDX quote alone, for which collateral is to be found. Raises HostError."""
-        return dcap_quote.trim(self._ask(report_data)[0])
+        """A TDX quote or SNP report alone, for which collateral is to be found. Raises HostError."""
+        blob, _ = self._ask(report_data)
+        return dcap_quote.trim(blob) if self.kind is Kind.TDX else blob
 
     def _ask(self, report_data: bytes) -> tuple[bytes, bytes]:
         check_report_data(report_data)
