@@ -7,6 +7,7 @@ platform. Judged as a client judges: verifier, binding, trust policy.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -29,6 +30,8 @@ from bento.errors import AttestationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bento.conclave.claims import Claims
+
 Span = tuple[str, int, int]  # part, first byte, byte after the last
 
 
@@ -40,12 +43,20 @@ class Subject:
     stale: Evidence | None
     other: Evidence
     now: int
-    verify: Callable[[Evidence, int], object]
+    verify: Callable[[Evidence, int], Claims]
+    verified: dict[bytes, Claims] = dataclasses.field(default_factory=dict)
+
+    def _wanted(self, reference: Evidence) -> Claims:
+        """What the reference says; verified once."""
+        key = reference.encode()
+        if key not in self.verified:
+            self.verified[key] = self.verify(reference, self.now)
+        return self.verified[key]
 
     def judge(self, evidence: Evidence, reference: Evidence) -> None:
         evidence = Evidence.decode(evidence.encode())
         claims = self.verify(evidence, self.now)
-        wanted = self.verify(reference, self.now)
+        wanted = self._wanted(reference)
         check_binding(claims, wanted.report_data)
         policy = TrustPolicy().override(
             families=list(Kind),
