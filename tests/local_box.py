@@ -89,7 +89,9 @@ class LocalBox:
         )
         stack.callback(self.turnstile.close)
         self.orders = Orders(self.config.state)
-        self.door = Door(offer, self.instances, self.visits, self.turnstile, self.orders)
+        self.door = Door(
+            *(offer, self.instances, self.visits, self.turnstile, self.orders, self.identity)
+        )
         stack.push_async_callback(self.door.close)
         self.operator = OperatorDoor("local", self.instances, self.orders, self.door)
         stack.push_async_callback(self.operator.close)

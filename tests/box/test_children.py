@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bento.box.asked import Asked
 from bento.box.children import Children
 from bento.errors import PolicyError
-from bento.protocol.manifest import Manifest
 
 NOW = 1_000_000
 
@@ -22,7 +22,7 @@ class Clock:
 
 
 def child(boxes=0, lifetime=60, lease=60):
-    return Manifest(boxes=boxes, lifetime=lifetime, lease=lease)
+    return Asked(1 + boxes, lifetime, lease)
 
 
 def test_everything_that_is_too_much_is_named_at_once():

@@ -241,7 +241,7 @@ def test_noise_and_other_protocols_are_refused():
 
 
 def test_a_server_without_our_protocol_is_refused(monkeypatch):
-    monkeypatch.setattr("bento.conclave.tls._select", lambda c, o: SSL.NO_OVERLAPPING_PROTOCOLS)
+    monkeypatch.setattr("bento.conclave.tls._select", lambda *_: SSL.NO_OVERLAPPING_PROTOCOLS)
     refused(client(), Conclave(), "no conclave protocol")
 
 

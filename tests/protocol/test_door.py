@@ -18,6 +18,8 @@ ANSWERS = [
     (door.Open(TOKEN, TAG, b""), door.Opened()),
     (door.Shutdown(TOKEN, b""), door.Done()),
     (door.Renew(TOKEN), door.Done()),
+    (door.Seal(1, 60, 60, b""), door.Sealed(TOKEN)),
+    (door.Seal(0, 0, 0, TAG), door.Sealed(b"")),
 ]
 
 

@@ -11,7 +11,7 @@ from bento.protocol.wire import FrameReader, encode
 DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
     door.Opened, door.Shutdown, door.Done, door.Inquire, door.Renew, door.Refused,
-    door.Busy, padding.Pad,
+    door.Busy, door.Seal, door.Sealed, padding.Pad,
 )  # fmt: skip
 CONTROL = (control.Start, control.Bound, control.Measure, control.Measured)
 BROKER = (broker.Reach, broker.Reached, broker.Survey, broker.Surveyed)
@@ -28,6 +28,8 @@ EXAMPLES = [
     door.Done(),
     door.Inquire(),
     door.Renew(b"t" * 32),
+    door.Seal(2, 3600, 60, b"n" * 16),
+    door.Sealed(b"t" * 32),
     broker.Reach("box1"),
     broker.Reached("box1", bytes(20), bytes(32)),
     broker.Survey(128),

@@ -3,7 +3,9 @@
 The listener was opened inside the sandbox and handed out, so that being able to connect is the
 authentication; a function whose manifest has no `boxes` has none. Of each connection the one request and
 its answer are read as they pass: a Create is judged before it leaves, and what begins by it is known
-here, so that it is ended with the function. The rest is the guest's and the other box's.
+here, so that it is ended with the function. The rest is the guest's and the other box's. A conclave's
+requests come sealed for the other box: of those what is said beside them is judged, which that box
+holds them to, and what comes back at once is the token that ends the child.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import secrets
 from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING
 
+from bento.box.asked import Asked
 from bento.box.entrance import Entrance
 from bento.egress.meters import TokenBucket
 from bento.egress.relay import Relay
@@ -32,6 +35,8 @@ from bento.protocol.door import (
     Refused,
     Renew,
     Request,
+    Seal,
+    Sealed,
     Shutdown,
     Welcome,
     refusal,
@@ -184,8 +189,8 @@ class BoxesWay:
             stack.callback(far.close)
             await self._pass_on(far, head, outwards=True)
             answer, said = await _answer(far, request)
-            if child is not None and isinstance(answer, Created):
-                name = Capability.parse(answer.invocation).name
+            if child is not None and isinstance(answer, Created | Sealed):
+                name = Capability.parse(answer.shutdown).name
                 self.children.began(child, name, answer.shutdown)
                 self._remember(name, user)
                 child = None
@@ -196,7 +201,7 @@ class BoxesWay:
         if isinstance(request, Renew | Shutdown) and token:
             await self._look_after(token, request, answer)
         await self._pass_on(guest, said, outwards=False)
-        if not isinstance(answer, Created | Opened):
+        if not isinstance(answer, Created | Opened | Sealed):
             return None
         await self._pass_on(far, behind, outwards=True)
         return far
@@ -226,8 +231,8 @@ class BoxesWay:
         self, request: Request, token: bytes | None, entry: RelayEntry, user: str
     ) -> Child | None:
         """A place for the child that a Create begins. Raises PolicyError."""
-        if isinstance(request, Create):
-            return self.children.want(Manifest.parse(request.manifest), entry, user)
+        if isinstance(request, Create | Seal) and (asked := _asked(request)):
+            return self.children.want(asked, entry, user)
         if isinstance(request, Renew) and token:
             self.children.renew(token, request.token, entry, user)
         return None
@@ -297,8 +302,17 @@ async def _answer(far: socket.socket, request: Request) -> tuple[Answer | None, 
                 return None, said
 
 
+def _asked(request: Create | Seal) -> Asked | None:
+    """What a child that begins by it may take up. Raises UsageError."""
+    if isinstance(request, Seal):
+        return Asked.within(request)
+    return Asked.by(Manifest.parse(request.manifest))
+
+
 def _token(request: Request) -> bytes | None:
-    """The name of the token that is shown, if one is."""
+    """The name of the token that is shown, or is meant by a sealed request, if there is one."""
+    if isinstance(request, Seal):
+        return request.about or None
     raw = getattr(request, "token", None)
     return Capability.parse(raw).name if raw else None
 

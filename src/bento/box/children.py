@@ -17,7 +17,7 @@ from bento.protocol import limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bento.protocol.manifest import Manifest
+    from bento.box.asked import Asked
     from bento.tor.boxes import RelayEntry
 
 _SLACK = 5.0  # seconds that another box may be late in ending what nobody renewed
@@ -80,24 +80,26 @@ class Children:
         self._by_name = {name: one for name, one in self._by_name.items() if one.ends > now}
         return self._most - sum(one.cost for one in (*self._wanted, *self._by_name.values()))
 
-    def want(self, manifest: Manifest, entry: RelayEntry, user: str) -> Child:
-        """A place for a function with this manifest, until `cancel` or `began`. Raises PolicyError
-        naming everything that goes beyond what is left."""
-        cost, left = 1 + manifest.boxes, self.left
+    def want(self, asked: Asked, entry: RelayEntry, user: str) -> Child:
+        """Places for a child, until `cancel` or `began`. Raises PolicyError naming everything that goes
+        beyond what is left."""
+        cost, left = asked.places, self.left
         seconds = int(self._expires - self._clock())
         problems = []
         if cost > left:
             problems.append(f"{cost} places (its own and its children's): {max(left, 0)} are left")
-        if manifest.lifetime > seconds:
-            problems.append(f"lifetime {manifest.lifetime} s: {max(seconds, 0)} s are left")
-        if not manifest.lease:
+        if asked.lifetime > seconds:
+            problems.append(f"lifetime {asked.lifetime} s: {max(seconds, 0)} s are left")
+        if not asked.lease:
             problems.append(f'no lease: write lease = "{limits.LEASE}s"')
+        if asked.lease > limits.LEASE_MOST:
+            problems.append(f"lease {asked.lease} s: at most {limits.LEASE_MOST} s")
         if problems:
             raise PolicyError(
                 "the child asks for more than its parent has: " + "; ".join(problems),
                 "ask for less, or end other children first",
             )
-        child = Child(cost, manifest.lease, float("inf"), entry, user)
+        child = Child(cost, asked.lease, float("inf"), entry, user)
         self._wanted.append(child)
         return child
 

@@ -100,7 +100,7 @@ async def _start(config: Config, stack: contextlib.AsyncExitStack) -> Instances:
     stack.callback(turnstile.close)
     orders = Orders(config.state)
     visits = Visits(instances, tokens, JournalLedger(journal))
-    door = Door(offer, instances, visits, turnstile, orders)
+    door = Door(offer, instances, visits, turnstile, orders, identity)
     stack.push_async_callback(door.close)
     operator = OperatorDoor(config.name, instances, orders, door)
     stack.push_async_callback(operator.close)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bento.box.admission import admit
+from bento.box.asked import Carried, hold_to
 from bento.box.terms import Terms
 from bento.errors import BentoError, BoxError, HostError
 from bento.protocol.door import (
@@ -29,18 +30,25 @@ from bento.protocol.door import (
     Opened,
     Renew,
     Request,
+    Seal,
+    Sealed,
     Shutdown,
     refusal,
 )
 from bento.safelog import Event, Fault, log
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from bento.box.identity import Identity
     from bento.box.instance import Visit
     from bento.box.instances import Instances
     from bento.box.offer import Offer
     from bento.box.orders import Orders
+    from bento.box.sealed_way import SealedWays
     from bento.box.turnstile import Turnstile
     from bento.box.visits import Visits
+    from bento.protocol.capability import Capability
 
 _READ = 1 << 16
 _KNOCK_SECONDS = 60  # from connecting to a whole request: three slow Tor round trips are 10
@@ -58,12 +66,15 @@ class Door:
         visits: Visits,
         turnstile: Turnstile,
         orders: Orders,
+        identity: Identity,
     ) -> None:
         self._orders = orders
+        self._identity = identity
         self._offer = offer
         self._instances = instances
         self._visits = visits
         self._turnstile = turnstile
+        self._ways: SealedWays | None = None
         self._strangers: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._tasks: set[asyncio.Task[None]] = set()
         self.refusals: Counter[str] = Counter()  # by the error's kind
@@ -73,17 +84,20 @@ class Door:
         """Requests that were turned away."""
         return self.refusals.total()
 
-    def enter(self, client: socket.socket) -> None:
+    def enter(self, client: socket.socket, carried: Carried | None = None) -> None:
         """Takes charge of an accepted, non-blocking socket."""
-        task = asyncio.create_task(self._serve(client))
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        self._estrange(task)
+        self._estrange(self._spawn(self._serve(client, carried)))
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
 
     def _estrange(self, task: asyncio.Task[None]) -> None:
         if len(self._strangers) >= _STRANGERS:
@@ -96,13 +110,18 @@ class Door:
         self._tasks.discard(task)
         self._strangers.pop(task, None)
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _serve(self, client: socket.socket, carried: Carried | None) -> None:
         door = BoxDoor()
         with contextlib.ExitStack() as stack:
             stack.callback(client.close)
             try:
                 request = await self._request(door, client)
-                visit = await self._answer(door, client, request)
+                if isinstance(request, Seal) and carried is None:
+                    await self._unseal(door, client, request)
+                    return
+                if carried is not None:
+                    hold_to(carried.seal, request)
+                visit = await self._answer(door, client, request, carried)
             except BentoError as error:
                 self.refusals[error.kind] += 1
                 self._estrange(_current())
@@ -135,7 +154,28 @@ class Door:
         signed = offer.document, offer.signature, offer.public_key
         return door.welcome(hello, *signed, self._instances.load, self._turnstile.price)
 
-    async def _answer(self, door: BoxDoor, client: socket.socket, request: Request) -> Visit | None:
+    async def _unseal(self, door: BoxDoor, client: socket.socket, request: Seal) -> None:
+        """The same door once more, for what comes sealed."""
+        if self._ways is None:
+            from bento.box.sealed_way import SealedWays
+
+            self._ways = SealedWays(self._identity)
+        reserved = self._instances.reserve() if request.places else None
+        sealed = door.answer(Sealed(reserved.encode() if reserved else b""))
+        await asyncio.get_running_loop().sock_sendall(client, sealed)
+        outer = socket.socket(fileno=client.detach())
+        outer.setblocking(False)
+
+        def enter(inner: socket.socket) -> None:
+            self._strangers.pop(task, None)
+            self.enter(inner, Carried(request, reserved))
+
+        task = self._spawn(self._ways.carry(outer, door.rest(), enter))
+        self._estrange(task)
+
+    async def _answer(
+        self, door: BoxDoor, client: socket.socket, request: Request, carried: Carried | None
+    ) -> Visit | None:
         """Does what was asked; the visit to an instance's guest when the client gets a pipe."""
         loop = asyncio.get_running_loop()
         if isinstance(request, Inquire):
@@ -148,7 +188,8 @@ class Door:
             answer: Opened | Created = Opened()
             visit = await self._visits.visit(request, door.early)
         else:
-            visit, answer = await self._create(request)
+            assert isinstance(request, Create)
+            visit, answer = await self._create(request, carried.reserved if carried else None)
         try:
             async with asyncio.timeout(_KNOCK_SECONDS):
                 await loop.sock_sendall(client, door.answer(answer))
@@ -165,7 +206,7 @@ class Door:
         else:
             await self._visits.shutdown(request)
 
-    async def _create(self, request: Create) -> tuple[Visit, Created]:
+    async def _create(self, request: Create, reserved: Capability | None) -> tuple[Visit, Created]:
         self._orders.admit(request.function)
         policy = self._offer.policy
         terms = Terms.read(request.manifest, request.function, policy.upload)
@@ -173,7 +214,7 @@ class Door:
         holder = self._turnstile.enter(request, terms.manifest)
         terms = replace(terms, holder=holder, weight=self._turnstile.weight(holder))
         try:
-            grant = await self._instances.create(terms)
+            grant = await self._instances.create(terms, reserved)
             visit = await self._visits.enter(grant.instance)
         except HostError as error:
             self._turnstile.failed(request)

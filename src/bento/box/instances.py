@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bento.box.tokens import Tokens
     from bento.box.uplink import Uplink
     from bento.box.ways import Ways
+    from bento.protocol.capability import Capability
     from bento.sandbox import Sandbox
 
 _MINUTE = 60  # expiry is told in whole minutes: no client learns the box's clock to the second
@@ -114,8 +115,13 @@ class Instances:
 
     # -- the beginning ---------------------------------------------------------------------------
 
-    async def create(self, terms: Terms) -> Grant:
-        """A new instance, started. Raises BoxError when the box is full, HostError when it fails."""
+    def reserve(self) -> Capability:
+        """The token that will end an instance, before there is one."""
+        return self._tokens.reserve()
+
+    async def create(self, terms: Terms, reserved: Capability | None = None) -> Grant:
+        """A new instance, started; with the name of its tokens, if it was `reserved`. Raises BoxError when
+        the box is full, HostError when it fails."""
         if len(self) >= self.capacity:
             raise BoxError(
                 f"the box runs {self.capacity} instances already", "try later, or another box"
@@ -123,14 +129,14 @@ class Instances:
         self._creating.append(terms)  # until it stands in the table: no place is given twice
         try:
             sandbox = await self._take(terms)
-            return await self._start(terms, sandbox)
+            return await self._start(terms, sandbox, reserved)
         finally:
             self._creating.remove(terms)
 
-    async def _start(self, terms: Terms, sandbox: Sandbox) -> Grant:
+    async def _start(self, terms: Terms, sandbox: Sandbox, reserved: Capability | None) -> Grant:
         name = sandbox.instance_id
         expires = math.ceil((time.time() + terms.manifest.lifetime) / _MINUTE) * _MINUTE
-        token, invocation, shutdown = self._tokens.mint(terms.function)
+        token, invocation, shutdown = self._tokens.mint(terms.function, reserved)
         share = self._uplink.share(terms.holder)
         ways = self._guard(name, terms, expires, partial(self._journal.keep_children, name), ())
         measured = self._conclaves.measured(terms)

@@ -77,13 +77,21 @@ class Tokens:
         self._box = box
         self._clock = clock
 
-    def mint(self, function: bytes) -> tuple[bytes, Capability, Capability]:
-        """A new name with its two tokens: to use the instance, to end it."""
+    def reserve(self) -> Capability:
+        """A new name in the token that will end its instance, before there is one."""
         name = secrets.token_bytes(limits.CAPABILITY_NAME)
+        return Capability.mint(self._root(name), name, AtBox(self._box), Only(SHUTDOWN))
+
+    def mint(
+        self, function: bytes, reserved: Capability | None = None
+    ) -> tuple[bytes, Capability, Capability]:
+        """A name with its two tokens: to use the instance, to end it. It is a new name, or the reserved."""
+        name = reserved.name if reserved else secrets.token_bytes(limits.CAPABILITY_NAME)
         root = self._root(name)
         conditions = (AtBox(self._box), Runs(function))
         invocation = Capability.mint(root, name, *conditions, Only(INVOKE | ATTACH))
-        return name, invocation, Capability.mint(root, name, *conditions, Only(SHUTDOWN))
+        ends = reserved or Capability.mint(root, name, *conditions, Only(SHUTDOWN))
+        return name, invocation, ends
 
     def check(
         self,

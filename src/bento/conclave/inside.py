@@ -10,6 +10,7 @@ import os
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from bento.conclave.box_socket import BoxSocket
 from bento.conclave.channel_guest import GuestChannel
 from bento.conclave.guest_socket import GuestSocket
 from bento.conclave.sealed_paths import Mount
@@ -41,6 +42,10 @@ class Inside:
         except (InvalidSignature, ValueError):
             return False
         return True
+
+    def to_box(self, sock: Any, key_hash: bytes, early: bytes) -> BoxSocket:
+        """What is put over a connection to the box of that key, so that nobody between reads it."""
+        return BoxSocket(sock, key_hash, early)
 
     def seal(self, below: str, shown: str) -> None:
         """From now on what this process writes below the path `shown` lies sealed in `below`."""

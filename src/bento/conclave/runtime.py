@@ -32,6 +32,8 @@ GUEST_MODULES: Final = (
     "bento.conclave.tls",
     "bento.conclave.channel_guest",
     "bento.conclave.guest_socket",
+    "bento.conclave.box_channel",
+    "bento.conclave.box_socket",
     "bento.conclave.secret",
     "bento.conclave.sealed_block",
     "bento.conclave.sealed_room",

@@ -9,11 +9,13 @@ Runs in the guest too: imports pyOpenSSL and cryptography only.
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 
 import OpenSSL
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 
@@ -31,10 +33,10 @@ _LIFETIME = dt.timedelta(days=3650)  # nobody checks it; no clock is trusted in 
 
 
 class Credential:
-    """A key pair made in the conclave, and the certificate TLS wants around it. Never leaves."""
+    """A key pair made in the conclave, or a box's own, and the certificate TLS wants around it."""
 
-    def __init__(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, own: Ed25519PrivateKey | None = None) -> None:
+        key = own or ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "conclave")])
         start = dt.datetime(2020, 1, 1)
         self._key = key
@@ -46,7 +48,7 @@ class Credential:
             .serial_number(1)
             .not_valid_before(start)
             .not_valid_after(start + _LIFETIME)
-            .sign(key, hashes.SHA256())
+            .sign(key, None if own else hashes.SHA256())
         )
 
     def __repr__(self) -> str:
@@ -64,10 +66,11 @@ class Credential:
 class Tls:
     """One side of one TLS 1.3 session."""
 
-    def __init__(self, credential: Credential | None = None) -> None:
-        """With a credential: the guest's side. Without: the client's."""
+    def __init__(self, credential: Credential | None = None, protocol: bytes = ALPN) -> None:
+        """With a credential: the guest's side, or a box's. Without: the client's."""
         self._credential = credential
-        self._connection = SSL.Connection(_context(credential), None)
+        self._protocol = protocol
+        self._connection = SSL.Connection(_context(credential, protocol), None)
         if credential:
             self._connection.set_accept_state()
         else:
@@ -132,14 +135,25 @@ class Tls:
         if self._credential:
             key = self._credential._key.public_key()
         else:
-            certificate = self._connection.get_peer_certificate()
-            if certificate is None:
-                raise RemoteProtocolError("the guest showed no key")
-            public = certificate.to_cryptography().public_key()
-            if not isinstance(public, ec.EllipticCurvePublicKey):
+            shown = self._shown()
+            if not isinstance(shown, ec.EllipticCurvePublicKey):
                 raise RemoteProtocolError("the guest's key is of an unknown kind")
-            key = public
+            key = shown
         return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def box_key(self) -> bytes:
+        """To a client: the Ed25519 key that the other side has shown and proven to hold (32 bytes).
+        Raises RemoteProtocolError."""
+        key = self._shown()
+        if not isinstance(key, Ed25519PublicKey):
+            raise RemoteProtocolError("the other side's key is none of a box's")
+        return key.public_bytes_raw()
+
+    def _shown(self) -> object:
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            raise RemoteProtocolError("the other side showed no key")
+        return certificate.to_cryptography().public_key()
 
     def _handshake(self) -> None:
         try:
@@ -148,7 +162,7 @@ class Tls:
             return
         except SSL.Error as error:
             raise RemoteProtocolError("the TLS handshake failed") from error
-        if self._connection.get_alpn_proto_negotiated() != ALPN:
+        if self._connection.get_alpn_proto_negotiated() != self._protocol:
             raise RemoteProtocolError("the other side speaks no conclave protocol we know")
         self.established = True
 
@@ -167,7 +181,7 @@ class Tls:
         return b"".join(pieces)
 
 
-def _context(credential: Credential | None) -> SSL.Context:
+def _context(credential: Credential | None, protocol: bytes) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD if credential else SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -175,11 +189,11 @@ def _context(credential: Credential | None) -> SSL.Context:
     context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
     if credential:
         credential.install(context)
-        context.set_alpn_select_callback(_select)
+        context.set_alpn_select_callback(partial(_select, protocol))
     else:
-        context.set_alpn_protos([ALPN])
+        context.set_alpn_protos([protocol])
     return context
 
 
-def _select(_connection: SSL.Connection, offered: list[bytes]) -> Any:
-    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+def _select(protocol: bytes, _connection: SSL.Connection, offered: list[bytes]) -> Any:
+    return protocol if protocol in offered else SSL.NO_OVERLAPPING_PROTOCOLS

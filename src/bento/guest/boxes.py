@@ -23,7 +23,7 @@ import time
 
 from bento.errors import BentoError, BoxError, BusyError, FunctionError, RemoteProtocolError
 from bento.guest.call import Call
-from bento.guest.knock import Broken, Pipe, Place, find, knock, survey
+from bento.guest.knock import Broken, Pipe, Place, find, knock, listed, survey
 from bento.protocol import limits
 from bento.protocol.capability import Capability
 from bento.protocol.caveats import AtBox, Bytes, NotAfter, Runs, Uses
@@ -37,7 +37,10 @@ from bento.protocol.wire import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    from bento.guest.knock import Walls
 
 _READ = 1 << 16
 _NOBODY = bytes(limits.OWNER)
@@ -50,21 +53,46 @@ _RENEWALS = 3  # a lease
 
 
 class Boxes:
-    """Of a function that ends at `expires` (seconds since 1970)."""
+    """Of a function that ends at `expires` (seconds since 1970), in a conclave's `walls` if it is in one.
 
-    def __init__(self, expires: int) -> None:
+    A conclave's own box is none of the boxes here: its operator is who is to learn nothing."""
+
+    def __init__(self, expires: int, walls: Walls | None = None) -> None:
         self._expires = expires
+        self._walls = walls
+        self._only: dict[str, Place] | None = None
         self._leases = _Leases()
 
+    def only(self, lines: Iterable[str]) -> None:
+        """From now on there are these boxes and no others: NICKNAME FINGERPRINT KEY each, as their relays
+        announce them. For a conclave: its own box could name other keys, and read what comes by them.
+
+        Raises ValueError."""
+        self._only = {place.fingerprint: place for place in map(listed, lines)}
+
     def list(self) -> list[Place]:
-        """Every box that this one knows, itself included."""
-        return survey()
+        """Every box that this one knows, itself included unless this is a conclave."""
+        known = survey()
+        if self._only is not None:
+            named = {place.fingerprint for place in known}
+            known = [place for place in self._only.values() if place.fingerprint in named]
+        return [place for place in known if not self._is_own(place)]
 
     def find(self, name: str = "") -> Place:
         """The box whose relay has this nickname or fingerprint, by this box's word; "": any other one.
 
         Raises BoxError when no relay announces it."""
-        return find(name)
+        place = find(name)
+        if self._only is not None:
+            place = self._only.get(place.fingerprint, place)
+            if place.fingerprint not in self._only:
+                raise BoxError("this box is none of those that the function may use")
+        if self._is_own(place):
+            raise BoxError(
+                "a conclave has no use for its own box: its operator would read what it has there",
+                "name another box",
+            )
+        return place
 
     def install(
         self,
@@ -83,7 +111,7 @@ class Boxes:
         Raises PolicyError naming all that its box does not allow, or that goes beyond what this function
         was granted; BusyError when patience is at its end; FunctionError when it cannot be loaded."""
         upload = code.encode() if isinstance(code, str) else bytes(code)
-        place = box if isinstance(box, Place) else find(box or "")
+        place = box if isinstance(box, Place) else self.find(box or "")
         asked = manifest_text(upload) if manifest is None else manifest
         for left in reversed(range(_TRIES)):
             terms = amended(
@@ -99,7 +127,7 @@ class Boxes:
 
     def ticket(self, line: str) -> Remote:
         """The function that a ticket names: one the caller gave, or of a child. Raises UsageError."""
-        return Remote(Ticket.parse(line))
+        return Remote(Ticket.parse(line), walls=self._walls)
 
     def shutdown(self, line: str) -> None:
         """Ends the instance of a shutdown token (bentoend1…). Raises BoxError when there is none."""
@@ -107,6 +135,9 @@ class Boxes:
         _shutdown(Place("", ticket.box.hex().upper(), ticket.key), ticket.token)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _is_own(self, place: Place) -> bool:
+        return self._walls is not None and place.key == self._walls.own_box
 
     def _within(self, manifest: str, lifetime: int | None, patience: float) -> int:
         """Seconds that a child may be asked for: no more than are left once it was waited for."""
@@ -121,10 +152,15 @@ class Boxes:
         self, place: Place, upload: bytes, terms: str, lease: int, patience: float
     ) -> Child:
         created, pipe = _enter(
-            place, Create(terms, hashlib.sha256(upload).digest(), b"", b""), patience
+            place,
+            Create(terms, hashlib.sha256(upload).digest(), b"", b""),
+            patience,
+            self._walls,
         )
         try:
-            child = Child(place, created, hashlib.sha256(upload).digest(), self._leases)
+            child = Child(
+                *(place, created, hashlib.sha256(upload).digest()), self._leases, self._walls
+            )
             _upload(pipe, upload, child._owner)
         finally:
             pipe.close()
@@ -135,12 +171,13 @@ class Boxes:
 class Remote:
     """A function on another box, as whoever has a ticket may use it."""
 
-    def __init__(self, ticket: Ticket, owner: bytes = _NOBODY) -> None:
+    def __init__(self, ticket: Ticket, owner: bytes = _NOBODY, walls: Walls | None = None) -> None:
         if ticket.pin:
             raise BoxError("the ticket is a conclave's", "functions cannot verify its evidence")
         self._ticket = ticket
         self._place = Place("", ticket.box.hex().upper(), ticket.key)
         self._owner = owner
+        self._walls = walls
 
     @property
     def ticket(self) -> str:
@@ -168,22 +205,27 @@ class Remote:
 
     def _open(self, session: bytes, follow: bytes) -> Pipe:
         request = Open(self._ticket.token.encode(), session_tag(session), b"")
-        _, pipe = knock(self._place, request, follow)
+        _, pipe = knock(self._place, request, follow, self._walls)
         return pipe
 
 
 class Child(Remote):
     """A function that this one installed. It ends with `shutdown`, with its lifetime, or with this one."""
 
-    def __init__(self, place: Place, created: Created, function: bytes, leases: _Leases) -> None:
-        box = bytes.fromhex(place.fingerprint)
-        bound = AtBox(place.key), Runs(function)
-        super().__init__(
-            Ticket(box, _token(created.invocation, bound)), secrets.token_bytes(limits.OWNER)
-        )
+    def __init__(
+        self,
+        place: Place,
+        created: Created,
+        function: bytes,
+        leases: _Leases,
+        walls: Walls | None = None,
+    ) -> None:
+        box, here = bytes.fromhex(place.fingerprint), AtBox(place.key)
+        invocation = _token(created.invocation, (here, Runs(function)))
+        super().__init__(Ticket(box, invocation), secrets.token_bytes(limits.OWNER), walls)
         self.box = place
         self.expires = created.expires
-        self._end = ShutdownTicket(box, _token(created.shutdown, bound))
+        self._end = ShutdownTicket(box, _token(created.shutdown, (here,)))
         self._leases = leases
 
     def __enter__(self) -> Child:
@@ -268,8 +310,8 @@ class _Leases:
             pass
 
 
-def _token(data: bytes, bound: tuple[AtBox, Runs]) -> Capability:
-    """Raises RemoteProtocolError unless the new token is for this box and this code."""
+def _token(data: bytes, bound: tuple[AtBox | Runs, ...]) -> Capability:
+    """Raises RemoteProtocolError unless the new token is bound so."""
     token = Capability.parse(data)
     if not all(condition in token.caveats for condition in bound):
         raise RemoteProtocolError("the other box returned a token for something else")
@@ -281,13 +323,15 @@ def _shutdown(place: Place, token: Capability) -> None:
     pipe.close()
 
 
-def _enter(place: Place, wanted: Create, patience: float) -> tuple[Created, Pipe]:
+def _enter(
+    place: Place, wanted: Create, patience: float, walls: Walls | None
+) -> tuple[Created, Pipe]:
     """Asks for a place; on a loaded box again, with what it asks for, until patience is at its end."""
     deadline = time.monotonic() + patience
     request = wanted
     while True:
         try:
-            answer, pipe = knock(place, request)
+            answer, pipe = knock(place, request, walls=walls)
         except BusyError as busy:
             solution = _satisfy(busy, deadline)
             request = Create(wanted.manifest, wanted.function, solution, b"")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
             self, sock: Any, identity: bytes, terms: bytes, ask: Callable[[bytes], None]
         ) -> Any: ...
 
+        def to_box(self, sock: Any, key_hash: bytes, early: bytes) -> Any: ...
+
         def seal(self, below: str, shown: str) -> None: ...
 
         def signed(self, key: bytes, proof: bytes, message: bytes) -> bool: ...
@@ -135,6 +137,16 @@ class Enclosure:
         """The box handed the conclave out, for a function of which it knows this commitment."""
         if self._bound is not None:
             self.inner = Inner(self._bound.identity, function, self._inside.signed)
+
+    @property
+    def own_box(self) -> bytes:
+        """The SHA-256 of the key of the box that the conclave is on."""
+        assert self._bound is not None
+        return self._bound.identity
+
+    def to_box(self, sock: Any, key_hash: bytes, early: bytes) -> Any:
+        """A socket over `sock`, which leads to the box of that key: its own box cannot read along."""
+        return self._inside.to_box(sock, key_hash, early)
 
     def told(self, message: Message) -> None:
         """What the box says. What a conclave is, is said once."""

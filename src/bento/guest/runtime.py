@@ -178,7 +178,7 @@ class Runtime:
         if self._way_out is None:
             from bento.guest.way_out import WayOut
 
-            self._way_out = WayOut()
+            self._way_out = WayOut(self.enclosure)
         return self._way_out
 
     def _admit(self, connection: Connection) -> None:

@@ -16,6 +16,7 @@ from bento.protocol import control
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bento.guest.boxes import Boxes
+    from bento.guest.knock import Walls
 
 PORT = 1081
 _AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
@@ -23,9 +24,10 @@ _BACKLOG = 64
 
 
 class WayOut:
-    """One for each instance."""
+    """One for each instance; `walls` are its own if it is a conclave."""
 
-    def __init__(self) -> None:
+    def __init__(self, walls: Walls | None = None) -> None:
+        self._walls = walls
         self._lock = allocate_lock()
         self._boxes: Boxes | None = None
         self._listener = socket(_AF_INET, _STREAM)
@@ -44,5 +46,5 @@ class WayOut:
             if self._boxes is None:
                 from bento.guest.boxes import Boxes
 
-                self._boxes = Boxes(expires)
+                self._boxes = Boxes(expires, self._walls)
             return self._boxes

@@ -1,8 +1,8 @@
 """Client <-> box, before the box gets out of the way.
 
     client                      box
-    Hello  Pad  Create|Open|Renew|Shutdown|Inquire ->
-           <- Welcome  Created|Opened|Done|Refused|Busy
+    Hello  Pad  Create|Open|Renew|Shutdown|Inquire|Seal ->
+           <- Welcome  Created|Opened|Done|Sealed|Refused|Busy
 
 The client's request follows its Hello without waiting, both padded to a size class (see `padding`). After
 Created or Opened the connection is a pipe to the instance's guest (see `session`); bytes the client
@@ -105,6 +105,26 @@ class Renew(Message, tag=0x0A):
     proof = b""  # of a holder: none
 
 
+class Seal(Message, tag=0x0B):
+    """A conclave's request to another box is not for its own box, which carries it, to read: from the
+    answer on, this connection is TLS that the box ends itself, and one Open or Create follows inside.
+
+    This much is said to both: a Create inside asks for at most so many places (its own and its
+    children's; 0: there is none), seconds of lifetime and of a lease. `about` is the name that the
+    tokens of an Open inside have in common, as what is asked of one instance goes one way."""
+
+    places: int = field(U16)
+    lifetime: int = field(U32)
+    lease: int = field(U16)
+    about: bytes = field(Fixed(limits.CAPABILITY_NAME, optional=True))
+
+
+class Sealed(Message, tag=0x0C):
+    """`shutdown` is the token that will end what a Create inside begins: who carries it may do that too."""
+
+    shutdown: bytes = field(Blob(limits.CAPABILITY))
+
+
 class Refused(Message, tag=0x0F):
     """Why not, in one sentence; `kind` names the place as in bento.errors."""
 
@@ -145,11 +165,11 @@ def refusal(error: BentoError) -> Refused | Busy:
     return Busy(*sentence, error.wait, quote.work, quote.stamp, quote.seed)
 
 
-Request = Create | Open | Renew | Shutdown | Inquire
-Answer = Created | Opened | Done | Refused | Busy
+Request = Create | Open | Renew | Shutdown | Inquire | Seal
+Answer = Created | Opened | Done | Sealed | Refused | Busy
 
-_REQUESTS = (Hello, Pad, Create, Open, Renew, Shutdown, Inquire)
-_ANSWERS = (Welcome, Created, Opened, Done, Refused, Busy)
+_REQUESTS = (Hello, Pad, Create, Open, Renew, Shutdown, Inquire, Seal)
+_ANSWERS = (Welcome, Created, Opened, Done, Sealed, Refused, Busy)
 
 
 def _clip(text: str) -> str:
@@ -198,7 +218,7 @@ class BoxDoor:
         refused = isinstance(message, Refused | Busy)
         if self._state in ("PIPE", "CLOSED") or not (refused or self._state == "ANSWER"):
             raise LocalProtocolError(f"no answer is due in state {self._state}")
-        self._state = "PIPE" if isinstance(message, Created | Opened) else "CLOSED"
+        self._state = "PIPE" if isinstance(message, Created | Opened | Sealed) else "CLOSED"
         return encode(message)
 
     @property
@@ -264,5 +284,6 @@ _ANSWER_TO: dict[type | None, type | None] = {
     Renew: Done,
     Shutdown: Done,
     Inquire: None,
+    Seal: Sealed,
     type(None): None,
 }

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from bento.errors import BoxError, RemoteProtocolError
 from bento.protocol import limits
-from bento.protocol.conclave import is_conclave
 from bento.protocol.manifest import show_size
 
 if TYPE_CHECKING:
@@ -116,14 +115,7 @@ def violations(manifest: Manifest, policy: Policy) -> list[str]:
         found.append("egress: this box gives functions no network")
     if manifest.relays and not policy.relays:
         found.append("relays: this box does not let functions connect to relays")
-    if manifest.boxes and is_conclave(manifest.image):
-        found.append(f"boxes: {_NOT_IN_CONCLAVES}")
     return found
-
-
-_NOT_IN_CONCLAVES = (
-    "not in a conclave, whose box would see the code and tokens it sends to other boxes"
-)
 
 
 def _show_time(seconds: float) -> str:
