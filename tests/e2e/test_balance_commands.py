@@ -6,7 +6,10 @@ import asyncio
 import subprocess
 
 import pytest
+from tests.conclave_views import memory_holds
 from tests.e2e.command import bento
+
+from bento.testnet.processes import descendants
 
 pytestmark = pytest.mark.network
 
@@ -16,7 +19,8 @@ FILE = bytes(range(256)) * 800
 def fetch(socks: str, url: str, user: str) -> bytes:
     done = subprocess.run(
         ["curl", "-sS", "--fail", "--max-time", "120"]
-        + ["--proxy", f"socks5h://{user}:x@{socks}", url],
+        + ["--proxy", f"socks5h://{user}:x@{socks}", "--config", "-"],
+        input=f'url = "{url}"'.encode(),  # an address that came out of a conclave is in no argument
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
@@ -49,6 +53,31 @@ def test_a_folder_is_served_by_replicas_on_several_boxes_until_it_is_stopped(net
     assert stopped.json["ended"]
     assert stopped.json["replica_seconds"] > 0
     assert bento("balance", "status", "--address", address).status == 2
+
+
+def test_in_a_conclave_the_service_s_key_is_in_no_process_but_the_front_s(network, tmp_path):
+    """Not in its box's bentod and tor, nor anywhere on the replica's box; the emulated conclave itself is
+    where root finds it, as the docs say."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "file").write_bytes(FILE)
+    emulated = "--allow-emulated"
+    started = bento(
+        *("balance", "--conclave", emulated, "--files", tmp_path / "site", "--replicas", 1),
+        *("--key", tmp_path / "key", "--detach", "--json"),
+    )
+    assert started.status == 0, started.err
+    assert "EMULATED" in started.err
+    address = started.json["address"]
+    status = asyncio.run(network.status())
+    assert fetch(status.socks, f"http://{address}/file", "ann") == FILE
+    key = (tmp_path / "key" / "hs_ed25519_secret_key").read_bytes()[32:]
+    own = [pid for box in status.boxes for pid in (box.bentod_pid, box.tor_pid)]
+    inside = {pid: {p.pid for p in descendants(pid)} - {*own} for pid in own}
+    assert not [pid for pid in own if memory_holds(pid, key)]
+    holders = {box: [p for p in pids if memory_holds(p, key)] for box, pids in inside.items()}
+    assert sorted(map(len, holders.values()))[-2:] == [0, 1], "one sandbox, on one box"
+    stopped = bento("balance", "stop", emulated, "--json")
+    assert stopped.status == 0, stopped.err
 
 
 def test_balance_says_what_is_wrong_with_its_words(tmp_path):

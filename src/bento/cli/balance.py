@@ -8,6 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bento.cli import conclave
 from bento.cli.output import emit, plain, say, show
 from bento.errors import BentoError, BoxError, TorError, UsageError
 
@@ -59,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--box", help="where the front goes; default: any")
     parser.add_argument("--detach", action="store_true", help="leave it alone once it serves")
     parser.add_argument("--lifetime", metavar="TIME", type=time_of, default=_DEFAULT_LIFETIME)
+    conclave.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,7 +120,7 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
     ):
         try:
             box = await stack.enter_async_context(await net.box(args.box))
-            service = await home.begin(box, plan)
+            service = await home.begin(box, plan, conclave.trust(args), await net.boxes())
             fronts.append(service.front)
             notes.write(service.address, fronts)
             await home.published(service)
@@ -196,7 +198,7 @@ def _status(args: argparse.Namespace) -> int:
 async def _look(args: argparse.Namespace) -> None:
     from bento.functions.balancer import home
 
-    async with _fronts(args.address) as (fronts, _):
+    async with _fronts(args) as (fronts, _):
         front = await _serving(fronts)
         said = await home.status(front)
         if args.json:
@@ -229,7 +231,7 @@ async def _end(args: argparse.Namespace) -> None:
 
     notes = Notes.find(args.address)
     said: dict[str, Any] = {}
-    async with _fronts(args.address) as (fronts, address):
+    async with _fronts(args) as (fronts, address):
         notes.forget()
         for front in reversed(fronts):
             with contextlib.suppress(BentoError):
@@ -246,18 +248,19 @@ async def _end(args: argparse.Namespace) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _fronts(address: str | None) -> AsyncIterator[tuple[list[Instance], str]]:
+async def _fronts(args: argparse.Namespace) -> AsyncIterator[tuple[list[Instance], str]]:
     from bento.client.owners import recall
     from bento.face import network
     from bento.functions.balancer.notes import Notes
 
-    known, tickets = Notes.find(address).read()
+    known, tickets = Notes.find(args.address).read()
     async with network() as net, contextlib.AsyncExitStack() as stack:
         fronts: list[Instance] = []
         for ticket, shutdown in tickets:
             with contextlib.suppress(TorError):  # its box may be away
                 box = await stack.enter_async_context(await net.box_of(ticket.box))
-                front = box.instance(ticket, recall(ticket))
+                trust = conclave.trust_of(args, ticket)
+                front = box.instance(ticket, recall(ticket), trust)
                 front.shutdown_ticket = shutdown
                 fronts.append(front)
         if not fronts:

@@ -121,8 +121,10 @@ service: list[Running] = []
 _once = threading.Lock()
 
 
-def serve(api: Api, **words: Any) -> None:
-    """The words are those of `Order`."""
+def serve(api: Api, places: list[str] | None = None, **words: Any) -> None:
+    """The words are those of `Order`; replicas go to boxes among `places` only, if these are given."""
+    if places is not None:
+        api.boxes.only(places)
     _begin(api, Order.read(api, **words))
 
 

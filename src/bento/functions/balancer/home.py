@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,17 @@ from bento.functions.balancer import upload
 from bento.onion.blinding import OnionIdentity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bento.client.box import Box
+    from bento.client.conclave import Trust
     from bento.client.instance import Instance
     from bento.client.session import Session
     from bento.functions.balancer.fleet import Options
+    from bento.tor.boxes import RelayEntry
 
 MAX_ANSWER = 17 << 20
+MAX_PLACES = 100  # boxes that a conclave's front is told of
 _LONGEST_LINE = 64
 
 
@@ -49,11 +55,15 @@ class Service:
     session: Session = field(repr=False)
 
 
-async def begin(box: Box, plan: Plan) -> Service:
-    """A front on this box, given all it needs. Raises PolicyError, BoxError."""
+async def begin(
+    box: Box, plan: Plan, trust: Trust | None = None, known: Sequence[RelayEntry] = ()
+) -> Service:
+    """A front on this box, given all it needs; in a conclave that `trust` accepts, before it gets anything.
+    That one is told which boxes are `known` here, by which keys: its own box could say what it likes.
+    Raises PolicyError, BoxError, AttestationError."""
     code, replica = upload.build(upload.FRONT), upload.build(upload.REPLICA)
     terms = upload.front_terms(code, plan.content, plan.options.most, plan.lifetime)
-    front = await box.install(code, manifest=terms)
+    front = await box.install(code, trust, manifest=terms)
     remember(front)
     try:
         session = await front.invoke(
@@ -64,6 +74,7 @@ async def begin(box: Box, plan: Plan) -> Service:
             code=len(replica),
             manifest=upload.replica_terms(replica, plan.kind, plan.content, plan.lifetime),
             **asdict(plan.options),
+            places=None if trust is None else _places(known),
         )
         await session.send(plan.key + plan.points + plan.content + replica)
         await session.close_input()
@@ -72,6 +83,11 @@ async def begin(box: Box, plan: Plan) -> Service:
             await front.shutdown()
         raise
     return Service(plan.address, front, session)
+
+
+def _places(known: Sequence[RelayEntry]) -> list[str]:
+    some = random.SystemRandom().sample(known, min(len(known), MAX_PLACES))
+    return [f"{one.nickname} {one.fingerprint} {one.announcement.key}" for one in some]
 
 
 async def published(service: Service) -> None:
