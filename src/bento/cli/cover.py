@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bento.functions.cover.terms import Terms
 
 POLITE = 10
-"""Niceness of the command: where there are not processors enough, cells go before what it does."""
+"""The command's niceness: where there are not processors enough, cells go before what it does."""
 
 _INTERRUPTED = 130  # what shells report of a program ended by SIGINT
 
@@ -203,12 +204,12 @@ class _Errand:
             words = [sys.executable, "-m", "bento.cli.main", *words[1:]]
         try:
             process = await asyncio.create_subprocess_exec(
-                *words, env={**os.environ, VARIABLE: str(path)}
+                *words,
+                env={**os.environ, VARIABLE: str(path)},
+                preexec_fn=partial(os.nice, POLITE),
             )
         except OSError as error:
             raise UsageError(f"cannot run {words[0]}: {error.strerror}") from error
-        with suppress(OSError):  # it has ended already; or it is somebody else's by now
-            os.setpriority(os.PRIO_PROCESS, process.pid, POLITE)
         try:
             async with asyncio.timeout(self._terms.seconds or None):
                 return await process.wait()

@@ -13,7 +13,7 @@ from tests.functions.browser.direct import differing, photograph, pixels
 from tests.functions.browser.site import Site, web
 
 from bento.errors import HostError
-from bento.functions.browser import jail
+from bento.functions.browser import jail, replay
 from bento.functions.browser.chromium import HEADLESS
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
@@ -187,6 +187,19 @@ def test_while_it_comes_a_request_waits_for_its_very_own_answer() -> None:
             shown._tab.wait(lambda: False, 0.2)
         assert shown._tab.wait(lambda: len(evaluate(shown, "document.title")) == 27, 60)
         assert evaluate(shown, "document.title") == f"t{ids[1]}{ids[0]}"
+
+
+def test_a_page_that_asks_without_end_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "MAX_EARLY", 3)
+    page = html("<script>for (let i = 0; i < 9; i++) fetch('/' + i)</script>")
+    coming: Coming = SimpleQueue()
+    coming.put(page.exchanges)
+    with Replay(Pack(url="http://a.test/"), coming=coming) as shown:
+        shown.grow()
+        assert shown._tab.wait(lambda: shown.blocked >= 6, 60)
+        assert len(shown._early) == 3
 
 
 def test_a_window_that_cannot_be_opened_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,16 @@ def test_nothing_is_seen_where_there_is_nothing():
     assert verdict.low <= verdict.auc <= verdict.high
 
 
+def test_controls_find_nothing_though_active_blocks_are_told_apart():
+    rng = np.random.default_rng(1)
+    up, blocks = cells(rng, 0.0025)
+    seen = observer.windows({1: up, -1: cells(rng, 0)[0]}, blocks, SLOT, 0.1, 0.2)
+    alike = observer.judge(*observer.idle_alone(*seen), trees=20, rounds=200)
+    assert alike.low < 0.55
+    mean, spread = observer.by_chance(*seen, draws=4)
+    assert abs(mean - 0.5) < 0.15 and spread < 0.2
+
+
 def test_cells_of_the_busiest_connection_are_read(tmp_path):
     path = tmp_path / "notes"
     path.write_text("0 1000000000 1 1\n1 2000000000 1 2\n1 3000000000 -1 1\n1 4000000000 -1 1\n")

@@ -23,7 +23,7 @@ from .cdp import CdpError, ChromiumGoneError, Fields
 from .chromium import ENVIRONMENT, HEADLESS, Chromium, user_agent
 from .http import fulfilment, request_parts
 from .limits import LIMITS, Limits
-from .pack import UNANSWERED, Exchange, Pack
+from .pack import MAX_EXCHANGES, UNANSWERED, Exchange, Pack
 from .stillness import is_still
 from .tab import Tab
 
@@ -32,6 +32,9 @@ MAX_MISSING = 1000
 
 Coming = SimpleQueue[Iterable[Exchange] | None]
 """What comes of a page, from another thread; None when it is whole."""
+
+MAX_EARLY = 2 * MAX_EXCHANGES
+"""Requests that wait for their answers: more than a page can have; any further is blocked at once."""
 
 STALLED_SECONDS = 2.0
 """A page that waits for a request which was never answered does not finish loading: this long
@@ -115,7 +118,7 @@ class Replay:
         self._last_request = time.monotonic()
         identity, asked = event.text("requestId"), request_parts(event.fields("request"))
         answer = self._answers.find(*asked, exactly=self._coming is not None)
-        if answer is None and self._coming is not None:
+        if answer is None and self._coming is not None and len(self._early) < MAX_EARLY:
             self._early.append(event)
         elif answer is None:
             self._block(event, asked[1])
