@@ -114,7 +114,8 @@ class Mount:
         text = os.fsdecode(path)
         if not text.startswith("/"):
             return None  # the working folder is never inside: the prefix is no real path
-        text = os.path.normpath(text)
+        if "/." in text or "//" in text:  # asked first, as every path of the process is
+            text = os.path.normpath(text)
         if text == self._prefix:
             return ""
         return text[len(self._prefix) + 1 :] if text.startswith(f"{self._prefix}/") else None
