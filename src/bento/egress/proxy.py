@@ -124,13 +124,13 @@ class EgressProxy:
             return
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            loop.add_reader(listener, self._accept_some, listener)
+            loop.add_reader(listener.fileno(), self._accept_some, listener)
 
     def _accept_off(self, seconds: float | None = None) -> None:
         """For some time, or until a handshake has ended."""
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            loop.remove_reader(listener)
+            loop.remove_reader(listener.fileno())
         if self._accept_timer:
             self._accept_timer.cancel()
             self._accept_timer = None
@@ -159,7 +159,7 @@ class EgressProxy:
                 return False
             # The connection was gone before it was taken; other errors end the listener.
             if error.errno != errno.ECONNABORTED:
-                asyncio.get_running_loop().remove_reader(listener)
+                asyncio.get_running_loop().remove_reader(listener.fileno())
                 self._listeners.discard(listener)
                 listener.close()
             return False

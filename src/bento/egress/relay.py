@@ -74,6 +74,7 @@ class Relay:
         self.gate = gate
         self.active_at = self.loop.time()
         self._sockets = (inner, outer)
+        self._numbers = inner.fileno(), outer.fileno()  # what the loop looks up fastest
         self._idle_seconds = idle_seconds
         self._done: Callable[[], None] | None = done
         self._timer = self.loop.call_later(idle_seconds, self._check_idle)
@@ -101,9 +102,9 @@ class Relay:
         if self._done is None:
             return
         self._timer.cancel()
-        for sock in self._sockets:
-            self.loop.remove_reader(sock)
-            self.loop.remove_writer(sock)
+        for number in self._numbers:
+            self.loop.remove_reader(number)
+            self.loop.remove_writer(number)
         for way in self._ways:
             way.ended = True
         for sock in self._sockets:
@@ -127,7 +128,7 @@ class _Way:
     ) -> None:
         self.ended = False
         self._relay = relay
-        self._source = source
+        self._source = source.fileno()
         self._sink = sink
         self._outwards = outwards
         self._pending = memoryview(b"")
@@ -151,7 +152,7 @@ class _Way:
             relay.gate.wait(self._listen)
             return
         try:
-            count = os.splice(self._source.fileno(), pipe.write_end, min(allowance, RELAY_BUFFER))
+            count = os.splice(self._source, pipe.write_end, min(allowance, RELAY_BUFFER))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -199,7 +200,7 @@ class _Way:
         """Reading stops until it has gone."""
         self._pending = data
         self._relay.loop.remove_reader(self._source)
-        self._relay.loop.add_writer(self._sink, self._writable)
+        self._relay.loop.add_writer(self._sink.fileno(), self._writable)
 
     def _writable(self) -> None:
         try:
@@ -212,7 +213,7 @@ class _Way:
         self._relay.active_at = self._relay.loop.time()
         self._pending = self._pending[sent:]
         if not self._pending:
-            self._relay.loop.remove_writer(self._sink)
+            self._relay.loop.remove_writer(self._sink.fileno())
             self._listen()
 
     def _source_ended(self) -> None:
