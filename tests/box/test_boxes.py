@@ -427,6 +427,29 @@ async def test_where_the_network_is_cut_a_lease_ends_what_nobody_can_be_told_of(
     await until(lambda: len(boxes["there"].instances) == 0)
 
 
+async def test_a_child_that_another_function_adopts_outlives_its_parent():
+    async with neighbourhood("here", "there", "beyond") as (boxes, nearby):
+        body = """
+def main(api):
+    child = api.boxes.install(IDLE, 'there', lease=4)
+    api.send(child.shutdown_ticket)
+    api.recv()
+"""
+        root, session = await box_of(boxes["here"]).run(function(body, "boxes = 1"))
+        line = await anext(aiter(session))
+        heir = await parent_of(boxes["beyond"], f"api.boxes.adopt('{line.decode()}', lease=4)")
+        child = next(iter(boxes["there"].instances))
+        nearby.cut = True  # or its box would have word of its parent's end
+        nearby.break_all()
+        await root.shutdown()
+        nearby.cut = False
+        ended = child.renewed
+        await until(lambda: child.renewed > ended + 5)
+        assert len(boxes["there"].instances) == 1
+        await heir.shutdown()
+        await until(lambda: len(boxes["there"].instances) == 0)
+
+
 async def test_a_childs_lifetime_is_cut_to_its_parents(town):
     boxes, _ = town
     install = "api.boxes.install(IDLE, 'there')"

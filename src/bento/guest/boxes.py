@@ -134,6 +134,12 @@ class Boxes:
         ticket = ShutdownTicket.parse(line)
         _shutdown(Place("", ticket.box.hex().upper(), ticket.key), ticket.token)
 
+    def adopt(self, line: str, lease: int = limits.LEASE) -> None:
+        """Renews the lease of another function's child, by its shutdown token (bentoend1…), from now on until
+        it or this function ends: it outlives the one that installed it, and takes a place of this one's."""
+        ticket = ShutdownTicket.parse(line)
+        self._leases.add(_Life(ticket), lease, at_once=True)
+
     # -- inside ------------------------------------------------------------------------------
 
     def _is_own(self, place: Place) -> bool:
@@ -164,7 +170,7 @@ class Boxes:
             _upload(pipe, upload, child._owner)
         finally:
             pipe.close()
-        self._leases.add(child, lease)
+        self._leases.add(child._life, lease)
         return child
 
 
@@ -226,6 +232,7 @@ class Child(Remote):
         self.box = place
         self.expires = created.expires
         self._end = ShutdownTicket(box, _token(created.shutdown, (here,)))
+        self._life = _Life(self._end)
         self._leases = leases
 
     def __enter__(self) -> Child:
@@ -243,15 +250,23 @@ class Child(Remote):
     @property
     def gone(self) -> bool:
         """Whether its box said, when its lease was to be renewed, that it is there no more."""
-        return not self._leases.has(self)
+        return not self._leases.has(self._life)
 
     def shutdown(self) -> None:
         """Ends it, and all that it has on other boxes. Raises BoxError when it has ended already."""
-        self._leases.drop(self)
+        self._leases.drop(self._life)
         _shutdown(self._place, self._end.token)
 
-    def _renew(self) -> None:
-        _, pipe = knock(self._place, Renew(self._end.token.encode()))
+
+class _Life:
+    """Of an instance that ends when nobody renews its lease."""
+
+    def __init__(self, end: ShutdownTicket) -> None:
+        self._place = Place("", end.box.hex().upper(), end.key)
+        self._token = end.token.encode()
+
+    def renew(self) -> None:
+        _, pipe = knock(self._place, Renew(self._token))
         pipe.close()
 
 
@@ -260,21 +275,21 @@ class _Leases:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: dict[Child, tuple[float, float]] = {}  # when, and every how many seconds
+        self._due: dict[_Life, tuple[float, float]] = {}  # when, and every how many seconds
         self._runs = False
 
-    def add(self, child: Child, lease: float) -> None:
+    def add(self, child: _Life, lease: float, *, at_once: bool = False) -> None:
         every = lease / _RENEWALS
         with self._lock:
-            self._due[child] = time.monotonic() + every, every
+            self._due[child] = time.monotonic() + (0 if at_once else every), every
             if not self._runs:
                 self._runs = True
                 threading.Thread(target=self._run, daemon=True).start()
 
-    def has(self, child: Child) -> bool:
+    def has(self, child: _Life) -> bool:
         return child in self._due
 
-    def drop(self, child: Child) -> None:
+    def drop(self, child: _Life) -> None:
         with self._lock:
             self._due.pop(child, None)
 
@@ -293,15 +308,15 @@ class _Leases:
                 self._begin(child)
             time.sleep(min(wait, 1.0))
 
-    def _begin(self, child: Child) -> None:
+    def _begin(self, child: _Life) -> None:
         try:
             threading.Thread(target=self._renew, args=(child,), daemon=True).start()
         except RuntimeError:  # the function has all the threads that its manifest's pids allow
             self._renew(child)
 
-    def _renew(self, child: Child) -> None:
+    def _renew(self, child: _Life) -> None:
         try:
-            child._renew()
+            child.renew()
         except Broken:
             pass  # the next turn tries again
         except BoxError:
