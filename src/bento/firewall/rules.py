@@ -168,6 +168,7 @@ INFO: tuple[InfoRule, ...] = (
         InfoRule(f"{family}/name/", "directory", Source.TOR, "NICKNAME", read=values.nickname)
         for family in ("ns", "md", "desc")
     ),
+    InfoRule("ip-to-country/", "directory", Source.TOR, "ADDRESS", read=values.address),
 )
 
 _EXACT = {rule.key: rule for rule in INFO if not rule.argument}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ipaddress
 
 from bento.firewall.refusal import Refusal, malformed, unknown
 
@@ -52,6 +53,14 @@ def fingerprint(text: str) -> str:
     elif rest:
         raise malformed("a relay must be named by its fingerprint of 40 hex digits")
     return digits.upper()
+
+
+def address(text: str) -> str:
+    """An IPv4 address."""
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise malformed("an address is four numbers with dots between them") from None
 
 
 def nickname(text: str) -> str:
