@@ -142,6 +142,7 @@ def simulate(plan: Plan, options: Options, population: Population, seed: int = 1
                     int(mine.sum()),
                     float(rates[mine].sum()),
                     plan.uplink,
+                    sharing=int(mine.sum()),
                 )
                 world.obey(fleet.report(replica.number, load, now), now)
         world.obey(fleet.tick(now), now)

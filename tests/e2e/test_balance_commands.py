@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 from tests.conclave_views import memory_holds
 from tests.e2e.command import bento
+from tests.waiting import until
+
+from bento.functions.balancer.notes import Notes
 
 from bento.testnet.processes import descendants
 
@@ -25,6 +31,14 @@ def fetch(socks: str, url: str, user: str) -> bytes:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def brief(socks: str, url: str, user: str) -> bytes:
+    """What comes within five seconds."""
+    return subprocess.run(
+        ["curl", "-sS", "--max-time", "5", "--proxy", f"socks5h://{user}:x@{socks}", url],
+        capture_output=True,
+    ).stdout
 
 
 def test_a_folder_is_served_by_replicas_on_several_boxes_until_it_is_stopped(network, tmp_path):
@@ -80,6 +94,39 @@ def test_in_a_conclave_the_service_s_key_is_in_no_process_but_the_front_s(networ
     assert stopped.status == 0, stopped.err
 
 
+def test_a_standby_serves_when_the_first_fronts_box_is_cut_off_and_the_first_yields(
+    network, tmp_path
+):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "file").write_bytes(FILE)
+    boxes = asyncio.run(network.status())
+    home, socks = boxes.boxes[0], boxes.socks
+    started = bento(
+        *("balance", "--files", tmp_path / "site", "--most", 2, "--box", home.name),
+        *("--standby", 3, "--detach", "--json"),
+    )
+    assert started.status == 0, started.err
+    address = started.json["address"]
+    (first, _), (second, _) = Notes.find(address).read()[1]
+    assert bento("balance", "status", "--json", "--address", address).json["standby"]
+    assert fetch(socks, f"http://{address}/file", "before") == FILE
+    os.kill(home.bentod_pid, signal.SIGSTOP)
+    try:
+        gone, tries = time.monotonic(), iter(range(1000))
+        asyncio.run(
+            until(lambda: brief(socks, f"http://{address}/file", f"after{next(tries)}") == FILE)
+        )
+        print("served again after", round(time.monotonic() - gone, 1), "s")
+    finally:
+        os.kill(home.bentod_pid, signal.SIGCONT)
+    asyncio.run(until(lambda: bento("invoke", first.encode(), "status").status != 0))
+    assert fetch(socks, f"http://{address}/file", "finally") == FILE
+    said = bento("balance", "status", "--json", "--address", address).json
+    assert not said["standby"]
+    assert bento("invoke", second.encode(), "status").status == 0
+    assert bento("balance", "stop", "--json", "--address", address).json["ended"]
+
+
 def test_balance_says_what_is_wrong_with_its_words(tmp_path):
     (tmp_path / "empty").mkdir()
     for words in (
@@ -87,6 +134,8 @@ def test_balance_says_what_is_wrong_with_its_words(tmp_path):
         ("balance", "--files", tmp_path / "empty"),
         ("balance", "--to", "nowhere"),
         ("balance", "--to", "example.com:80", "--replicas", "-1"),
+        ("balance", "--to", "example.com:80", "--wait", "50"),
+        ("balance", "--to", "example.com:80", "--standby", "0.5"),
         ("balance", "--to", "example.com:80", "--high", "0.5", "--low", "0.6"),
     ):
         done = bento(*words)

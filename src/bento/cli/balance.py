@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from bento.client.box import Box
+    from bento.client.finder import Finder
     from bento.client.instance import Instance
     from bento.functions.balancer.fleet import Options
     from bento.functions.balancer.home import Plan, Service
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _EVERY = 2.0  # seconds between two looks
 _KEEP_EVERY = 10.0  # seconds between two times that introduction points are kept
+_ANSWER_SECONDS = 30.0  # for which a front is asked anything
+_MOST_GRACE = 600  # seconds, as `functions.balancer.front_main` has it
 _DEFAULT_LIFETIME = 86400
 
 
@@ -49,6 +53,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", metavar="N", type=int, default=0, help="visitors a replica")
     parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="so long a visitor waits for a place of its own before it shares one (for downloads)",
+    )
+    parser.add_argument(
         "--way",
         choices=("load", "random", "weight", "region"),
         default="load",
@@ -58,6 +69,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="DIR", type=Path, help="where the key is kept, or made (as tor keeps it)"
     )
     parser.add_argument("--box", help="where the front goes; default: any")
+    parser.add_argument(
+        "--standby",
+        metavar="SECONDS",
+        nargs="?",
+        type=float,
+        const=10.0,
+        help="a second front, on another box, that serves when the first is silent for so long "
+        "(default: 10)",
+    )
+    parser.add_argument("--standby-box", metavar="BOX", help="where that goes; default: any other")
     parser.add_argument("--detach", action="store_true", help="leave it alone once it serves")
     parser.add_argument("--lifetime", metavar="TIME", type=time_of, default=_DEFAULT_LIFETIME)
     conclave.arguments(parser)
@@ -91,6 +112,14 @@ def _plan(args: argparse.Namespace) -> Plan:
         kind, content = site.ORIGIN, str(site.parse_origin(args.to)).encode()
     else:
         raise UsageError("what is to be served?", "bento balance --files DIR, or --to HOST:PORT")
+    if args.standby is not None and not 1 <= args.standby <= _MOST_GRACE:
+        raise UsageError(
+            f"a standby waits 1 to {_MOST_GRACE} seconds", "10 is a good number: --standby alone"
+        )
+    if args.standby is not None and args.conclave:
+        raise UsageError(
+            "a front in a conclave has no standby", "another function cannot verify its evidence"
+        )
     key, points = key_of(args.key), points_of(args.key)
     return Plan(key, points, kind, content, _options(args), args.lifetime)
 
@@ -100,7 +129,12 @@ def _options(args: argparse.Namespace) -> Options:
 
     least, most = (1, args.most) if args.replicas is None else (args.replicas, args.replicas)
     try:
-        return Options(least, most, high=args.high, low=args.low, limit=args.limit, way=args.way)
+        return Options(
+            *(least, most, args.high, args.low),
+            limit=args.limit,
+            wait=args.wait,
+            way=args.way,
+        )
     except ValueError as error:
         raise UsageError(str(error), "bento balance --help") from None
 
@@ -126,9 +160,15 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
             await home.published(service)
             await _all_ready(service.front, args.replicas or 1)
             await _keep(args, service.front)
+            services = [service]
+            if args.standby is not None:
+                other = await stack.enter_async_context(await _other_box(net, args, box))
+                services.append(await home.stand_by(other, plan, service.front, args.standby))
+                fronts.append(services[-1].front)
+                notes.write(service.address, fronts)
             _announce(args, service)
             if not args.detach:
-                await _stay(args, service, notes)
+                await _stay(args, services, notes)
             done = args.detach
         finally:
             if not done:
@@ -136,6 +176,21 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
                 for front in fronts:
                     with contextlib.suppress(BentoError, OSError):
                         await front.shutdown()
+
+
+async def _other_box(net: Finder, args: argparse.Namespace, first: Box) -> Box:
+    """For the standby, which must not be gone together with the first."""
+    import secrets
+
+    own = first.name.fingerprint
+    others = [entry.fingerprint for entry in await net.boxes() if entry.fingerprint != own]
+    if not others:
+        raise BoxError("there is no other box for a standby", "bento boxes lists those there are")
+    box = await net.box(args.standby_box or secrets.choice(others))
+    if box.name.fingerprint == own:
+        await box.close()
+        raise UsageError("the standby's box is the front's own", "name another one")
+    return box
 
 
 async def _all_ready(front: Instance, wanted: int) -> None:
@@ -153,8 +208,25 @@ def _announce(args: argparse.Namespace, service: Service) -> None:
     say("it goes on by itself" if args.detach else "Ctrl-C ends it")
 
 
-async def _stay(args: argparse.Namespace, service: Service, notes: Notes) -> None:
-    """The table, and the points kept, until the service ends; `bento balance stop` takes its notes away."""
+async def _stay(args: argparse.Namespace, services: list[Service], notes: Notes) -> None:
+    """Until the service ends, wherever it runs; `bento balance stop` takes its notes away."""
+    *first, last = services
+    for service in first:
+        with contextlib.suppress(BoxError):
+            await _attend(args, service)
+        if not notes.exist:
+            return
+        if not args.json:
+            say("the first front is out of reach; the standby serves when it is gone")
+    try:
+        await _attend(args, last)
+    except BoxError:
+        if notes.exist:
+            raise
+
+
+async def _attend(args: argparse.Namespace, service: Service) -> None:
+    """The table, and the points kept, until this front ends. Raises BoxError when it is gone."""
     jobs = [
         asyncio.ensure_future(_watch(service.front, quiet=args.json)),
         asyncio.ensure_future(_keep_always(args, service.front)),
@@ -162,9 +234,6 @@ async def _stay(args: argparse.Namespace, service: Service, notes: Notes) -> Non
     try:
         async for _ in service.session:
             pass
-    except BoxError:
-        if notes.exist:
-            raise
     finally:
         for job in jobs:
             job.cancel()
@@ -210,14 +279,30 @@ async def _look(args: argparse.Namespace) -> None:
 
 
 async def _serving(fronts: list[Instance]) -> Instance:
-    """The one that answers. Raises the last one's error."""
+    """The first to say that it serves: one out of reach is not waited for. Raises what one of them did."""
     from bento.functions.balancer import home
 
-    for front in fronts[:-1]:
-        with contextlib.suppress(BentoError):
-            await home.status(front)
-            return front
-    return fronts[-1]
+    asked = {asyncio.ensure_future(home.status(front)): front for front in fronts}
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await _first(asked)
+    except TimeoutError:
+        raise BoxError("no front answers", "try again later") from None
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _first(asked: dict[asyncio.Task[dict[str, Any]], Instance]) -> Instance:
+    waiting = set(asked)
+    while True:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in done if task.exception() is not None]
+        for task in done - set(failed):
+            return asked[task]
+        if not waiting:
+            failed[0].result()
 
 
 def _stop(args: argparse.Namespace) -> int:
@@ -234,12 +319,14 @@ async def _end(args: argparse.Namespace) -> None:
     async with _fronts(args) as (fronts, address):
         notes.forget()
         for front in reversed(fronts):
-            with contextlib.suppress(BentoError):
-                said = await home.status(front)
-                await _keep(args, front)
-                await home.stop(front)
-            with contextlib.suppress(BoxError):  # it may have ended by itself
-                await front.shutdown()
+            with contextlib.suppress(BentoError, TimeoutError):  # it stands by, or is away
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    said = await home.status(front)
+                    await _keep(args, front)
+                    await home.stop(front)
+            with contextlib.suppress(BoxError, TorError, TimeoutError):  # it has ended, or is away
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await front.shutdown()
     seconds = said.get("replica_seconds")
     if args.json:
         emit(address=address, ended=True, replica_seconds=seconds)
@@ -257,7 +344,7 @@ async def _fronts(args: argparse.Namespace) -> AsyncIterator[tuple[list[Instance
     async with network() as net, contextlib.AsyncExitStack() as stack:
         fronts: list[Instance] = []
         for ticket, shutdown in tickets:
-            with contextlib.suppress(TorError):  # its box may be away
+            with contextlib.suppress(BoxError, TorError):  # its box may be away
                 box = await stack.enter_async_context(await net.box_of(ticket.box))
                 trust = conclave.trust_of(args, ticket)
                 front = box.instance(ticket, recall(ticket), trust)
@@ -294,7 +381,8 @@ def table(said: dict[str, Any]) -> RenderableType:
     made = Table(
         title=plain(str(said["address"])),
         caption=f"{said['visitors']} visitors so far, {said['waiting']} waiting, "
-        f"{said['given_up']} given up; {said['replica_seconds']} replica-seconds",
+        f"{said['given_up']} given up; {said['replica_seconds']} replica-seconds"
+        + ("; a standby follows" if said.get("standby") else ""),
     )
     for name in ("replica", "state", "region"):
         made.add_column(name)

@@ -72,25 +72,55 @@ def test_visitors_go_to_the_emptiest_replica() -> None:
 def test_more_places_on_a_faster_uplink() -> None:
     """Four visitors of 450 KB/s fit into 1,800; eight into 3,600."""
     service = with_replicas(2)
-    service.report(1, Load(0, 1, 450e3, 1800e3), 1)
+    service.report(1, Load(0, 1, 450e3, 1800e3, sharing=1), 1)
     service.report(2, Load(0, 0, 0, 3600e3), 1)
     assert [replica.places for replica in service] == [4, 8]
 
 
+def test_places_are_measured_by_what_visitors_take_alone_and_together() -> None:
+    """One that takes 100 KB/s alone, and 300 KB/s that several share: three places, on others too."""
+    service = with_replicas(2)
+    for now, (rate, sharing) in enumerate([(20e3, 1), (100e3, 1), (200e3, 2), (300e3, 5)], 1):
+        service.report(1, Load(5, 1, rate, sharing=sharing), now)
+    assert [replica.places for replica in service] == [3, 3]
+
+
+def test_a_replica_takes_one_visitor_until_it_was_seen_what_that_one_takes() -> None:
+    """Another one waits so long, if it is to wait, and then has the second place."""
+    service = with_replicas(1, wait=9.0)
+    service.arrived(1, 0)
+    service.joined(1, 1)
+    assert handed(service.arrived(2, 1)) == []
+    assert handed(service.report(1, Load(1, 1, 30e3, sharing=1), 1)) == []  # no whole second yet
+    assert handed(service.report(1, Load(1, 1, 100e3, sharing=1), 2)) == [(2, 1)]
+
+
+def test_replicas_are_started_for_those_who_will_come_meanwhile() -> None:
+    """Visitors a second apart, and a start takes three: the second one is reason enough for another."""
+    service = fleet(least=1, limit=3)
+    assert service.tick(0) == [Start(1)]
+    service.ready(1, 3)
+    starts = [service.arrived(n, 10 + n).count(Start(2)) for n in range(3)]
+    assert starts == [0, 1, 0]
+
+
 def test_a_fixed_limit_replaces_the_measured_one() -> None:
     service = with_replicas(1, limit=2)
-    service.report(1, Load(0, 1, 450e3, 1800e3), 1)
+    service.report(1, Load(0, 1, 450e3, 1800e3, sharing=1), 1)
     assert [replica.places for replica in service] == [2]
 
 
 def test_a_full_fleet_shares_or_queues_as_its_owner_says() -> None:
-    sharing, queueing = with_replicas(1, limit=1), with_replicas(1, limit=1, queue=True)
+    sharing, queueing = with_replicas(1, limit=1), with_replicas(1, limit=1, wait=9.0)
     for service in (sharing, queueing):
         service.arrived(1, 0)
     assert handed(sharing.arrived(2, 0)) == [(2, 1)]
     assert handed(queueing.arrived(2, 0)) == []
     queueing.joined(1, 1)
     assert handed(queueing.report(1, Load(1, 0, 0), 1)) == [(2, 1)]  # the first one left
+    assert handed(queueing.arrived(3, 1)) == []
+    assert handed(queueing.tick(9)) == []
+    assert handed(queueing.tick(10)) == [(3, 1)]  # for longer it does not wait
 
 
 def test_a_replica_is_added_at_the_high_watermark_and_no_more_than_allowed() -> None:

@@ -8,20 +8,25 @@
     tick()                           ->    Stop(replica), and what is overdue of all the above
 
 A replica is STARTING -> READY <-> DRAINING -> gone. Draining takes nobody new and is called off when
-load comes back; a replica is stopped only when its last open stream has ended, so nobody is cut.
-A visitor that was handed over belongs to the fleet until the replica said it joined: until then a
-failure or a death sends the same record to another replica.
+load comes back; a replica is stopped only when its last open stream has ended, so nobody is cut (unless
+that takes longer than DRAINING_SECONDS). A visitor that was handed over belongs to the fleet until the
+replica said it joined: until then a failure or a death sends the same record to another replica.
+
+A replica may lie. Whatever it says, it cannot have more visitors than it was given, nor draw more than
+FAVOUR of them while others serve, nor keep its place for good once it is to go.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from bento.functions.balancer.choice import WAYS
-from bento.functions.balancer.places import Places, Rate
+from bento.functions.balancer.places import UNMEASURED, Meter, places
+from bento.functions.balancer.trend import Trend
 
 ATTEMPTS = 3
 """Replicas a visitor is handed to before it is given up: C-tor tries its own circuit three times."""
@@ -34,6 +39,12 @@ JOIN_SECONDS = 15.0
 
 SILENCE = 10.0
 """Seconds without a report after which a replica counts as dead; it reports each second."""
+
+DRAINING_SECONDS = 3600.0
+"""After which a replica is told to go although it says that somebody is there."""
+
+FAVOUR, LAST = 0.75, 64
+"""The most of the last so many visitors that go to one replica: others are tried, whatever it says."""
 
 WAITING = 10_000
 """Visitors that wait at once; each is a record of 300 bytes."""
@@ -48,7 +59,7 @@ class Options:
 
     `high`, `low`: visitors per place at which a replica is added, and below which one goes.
     `calm`: seconds under `low` before that. `limit`: a fixed number of places instead of a measured
-    one. `queue`: when all is full, visitors wait for a place instead of sharing one."""
+    one. `wait`: seconds a visitor waits for a place when all are taken, before it shares one."""
 
     least: int = 0
     most: int = 4
@@ -56,7 +67,7 @@ class Options:
     low: float = 0.7
     calm: float = 20.0
     limit: int = 0
-    queue: bool = False
+    wait: float = 0.0
     way: str = "load"
 
     def __post_init__(self) -> None:
@@ -64,21 +75,27 @@ class Options:
             raise ValueError("replicas: at least 0, at most 1 or more, in this order")
         if not 0 < self.low < self.high:
             raise ValueError("the low watermark is above 0 and below the high one")
+        if not (0 <= self.wait < PATIENCE and self.calm >= 0 and self.limit >= 0):
+            raise ValueError(f"times and limits are 0 or more, and nobody waits {PATIENCE:.0f} s")
         if self.way not in WAYS:
             raise ValueError(f"there is no way {self.way!r}: {', '.join(WAYS)}")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a replica says of itself, each second.
+    """What a replica says of itself, each second and when somebody is done.
 
-    `joined`: visitors it joined since it started. `active`: those with an open stream now.
-    `rate`: bytes a second sent since the last report. `uplink`: bytes a second it can send, 0 if unknown."""
+    `joined`: visitors it joined since it started. `active`: those with an open stream, or about to have
+    one. `lingering`: those who may come back. `rate`: bytes a second sent during the last whole second, to
+    `sharing` visitors; 0 of them in a report between two seconds, which measures nothing. `uplink`: bytes a
+    second it can send, 0 if unknown."""
 
     joined: int
     active: int
     rate: float
     uplink: float = 0.0
+    lingering: int = 0
+    sharing: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,9 @@ class _Visitor:
     number: int
     region: str
     since: float
-    attempts: int = 0
     handed: float = 0.0
+    tried: list[int] = field(default_factory=list)
+    """Replicas it was handed to."""
 
 
 @dataclass
@@ -132,21 +150,33 @@ class Replica:
     load: Load = field(default_factory=lambda: Load(0, 0, 0.0))
     joining: dict[int, _Visitor] = field(default_factory=dict)
     joined: int = 0
-    uplink_seen: Rate = field(default_factory=Rate)
-    places: int = 1
+    missed: int = 0
+    """Visitors it did not reach since it last reached one."""
+    meter: Meter = field(default_factory=Meter)
+    places: int = UNMEASURED
+    room: int = 1
+    """Visitors it takes while others may; `places` once it was measured."""
+    draining_since: float = 0.0
 
     @property
     def busy(self) -> int:
         """Visitors there or on their way. Who joined after the last report is not in its `active`."""
-        return self.load.active + len(self.joining) + max(0, self.joined - self.load.joined)
+        here = min(self.load.active, self.joined) + max(0, self.joined - self.load.joined)
+        return here + len(self.joining)
+
+    @property
+    def staying(self) -> bool:
+        """Somebody is there, or may come back."""
+        return self.busy > 0 or self.load.lingering > 0
 
     @property
     def fill(self) -> float:
-        return self.busy / self.places
+        """One that reaches nobody fills up by that."""
+        return (self.busy + self.missed) / self.places
 
     @property
     def uplink(self) -> float:
-        return self.load.uplink or self.uplink_seen.value
+        return self.meter.uplink
 
 
 class Fleet:
@@ -156,10 +186,12 @@ class Fleet:
         self._options = options
         self._rng = rng or random.SystemRandom()
         self._way = WAYS[options.way]
-        self._places = Places(options.limit)
         self._replicas: dict[int, Replica] = {}
         self._waiting: dict[int, _Visitor] = {}
         self._count = 0
+        self._last: deque[int] = deque(maxlen=LAST)  # where the last visitors went
+        self._usual_places = UNMEASURED
+        self._trend = Trend()
         self._quiet_since: float | None = None
         self._no_start_before = 0.0
         self._pause = _FIRST_PAUSE
@@ -190,6 +222,7 @@ class Fleet:
         """A replica that was started serves now."""
         if (found := self._replicas.get(replica)) is not None:
             found.state, found.heard, found.region = State.READY, now, region
+            self._trend.took(now - found.started)
             self._pause = _FIRST_PAUSE
         return self._settle(now)
 
@@ -204,8 +237,8 @@ class Fleet:
         if (found := self._replicas.get(replica)) is None:
             return []
         found.load, found.heard = load, now
-        found.uplink_seen.see(load.rate, now)
-        self._places.learn(load.rate, load.active, now)
+        found.meter.claimed = load.uplink
+        found.meter.learn(load.rate, load.sharing, now)
         return self._settle(now)
 
     def joined(self, visitor: int, replica: int) -> None:
@@ -213,12 +246,16 @@ class Fleet:
         found = self._replicas.get(replica)
         if found is not None and found.joining.pop(visitor, None) is not None:
             found.joined += 1
+            found.missed = 0
 
     def failed(self, visitor: int, replica: int, now: float) -> list[Action]:
         """The replica could not reach the visitor."""
         found = self._replicas.get(replica)
         lost = found.joining.pop(visitor, None) if found else None
-        return (self._retry([lost]) if lost else []) + self._settle(now)
+        if found is None or lost is None:
+            return []
+        found.missed += 1
+        return self._retry([lost]) + self._settle(now)
 
     def died(self, replica: int, now: float) -> list[Action]:
         """It is gone, with the streams it had; who was on the way to it goes elsewhere."""
@@ -238,6 +275,7 @@ class Fleet:
             late = [v for v in replica.joining.values() if now - v.handed > JOIN_SECONDS]
             for visitor in late:
                 del replica.joining[visitor.number]
+                replica.missed += 1
             actions += self._retry(late)
         for visitor in [v for v in self._waiting.values() if now - v.since > PATIENCE]:
             del self._waiting[visitor.number]
@@ -248,34 +286,54 @@ class Fleet:
 
     def _settle(self, now: float) -> list[Action]:
         """Places for those who wait, then replicas for those without a place."""
-        for replica in self:
-            replica.places = self._places.of(replica.uplink, now)
+        self._measure(now)
         self._call_off_draining()
         actions: list[Action] = []
         for visitor in tuple(self._waiting.values()):
-            target = self._target(visitor)
+            target = self._target(visitor, now)
+            if target is None and visitor.tried:
+                continue  # others may go where this one was in vain
             if target is None:
                 break
             del self._waiting[visitor.number]
-            visitor.attempts += 1
+            visitor.tried.append(target.number)
             visitor.handed = now
             target.joining[visitor.number] = visitor
             actions.append(HandOver(visitor.number, target.number))
         return actions + self._grow(now)
 
-    def _target(self, visitor: _Visitor) -> Replica | None:
+    def _measure(self, now: float) -> None:
+        everybody = list(self)
+        found, usual = places([replica.meter for replica in everybody], now)
+        limit = self._options.limit
+        self._usual_places = limit or usual
+        for replica, measured in zip(everybody, found, strict=True):
+            replica.places = limit or measured
+            replica.room = replica.places if limit or replica.meter.knows_one else 1
+
+    def _target(self, visitor: _Visitor, now: float) -> Replica | None:
+        """One with room, or any after a while; another one than those that did not reach the visitor."""
         ready = [replica for replica in self if replica.state is State.READY]
-        with_room = [replica for replica in ready if replica.busy < replica.places]
-        candidates = with_room or ([] if self._options.queue else ready)
+        fair = [replica for replica in ready if not self._is_favoured(replica)] or ready
+        untried = [replica for replica in fair if replica.number not in visitor.tried] or fair
+        with_room = [replica for replica in untried if replica.busy + replica.missed < replica.room]
+        may_share = now - visitor.since >= self._options.wait
+        candidates = with_room or (untried if may_share else [])
         if not candidates:
             return None
         chosen = self._way(candidates, visitor.region, self._rng)
+        if len(ready) > 1:
+            self._last.append(chosen.number)
         return self._replicas[chosen.number]
+
+    def _is_favoured(self, replica: Replica) -> bool:
+        """It had most of those who might have gone elsewhere."""
+        return self._last.count(replica.number) > FAVOUR * LAST
 
     def _retry(self, visitors: list[_Visitor]) -> list[Action]:
         actions: list[Action] = []
         for visitor in visitors:
-            if visitor.attempts < ATTEMPTS:
+            if len(visitor.tried) < ATTEMPTS:
                 self._waiting[visitor.number] = visitor
             else:
                 actions.append(GiveUp(visitor.number))
@@ -291,32 +349,39 @@ class Fleet:
 
     def _grow(self, now: float) -> list[Action]:
         actions: list[Action] = []
+        demand = self._demand()
+        expected = demand + self._trend.coming(demand, now)
         while self._may_start(now):
-            full = self._demand() >= self._offer() * self._options.high and self._demand() > 0
+            full = expected >= self._offer() * self._options.high and demand > 0
             if not full and len(self._serving()) >= self._options.least:
                 break
             self._count += 1
-            replica = Replica(self._count, now)
-            replica.places = self._places.of(self._usual_uplink(), now)
+            replica = Replica(self._count, now, places=self._usual_places)
             self._replicas[replica.number] = replica
             actions.append(Start(replica.number))
         return actions
 
     def _may_start(self, now: float) -> bool:
-        """Twice as many at most as serve already: what the first ones measure decides on the next."""
+        """While nobody knows what a replica takes, no more at once than serve already: what the first ones
+        measure decides on the next."""
         states = [replica.state for replica in self]
         starting, ready = states.count(State.STARTING), states.count(State.READY)
         short = len(self._serving()) < self._options.least
         return (
             len(states) < self._options.most
             and now >= self._no_start_before
-            and (short or starting < max(1, ready))
+            and (short or self._is_known() or starting < max(1, ready))
         )
+
+    def _is_known(self) -> bool:
+        """How many visitors a replica has places for."""
+        return bool(self._options.limit) or any(replica.uplink for replica in self)
 
     def _shrink(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for replica in self:
-            if replica.state is State.DRAINING and not replica.busy:
+            overdue = now - replica.draining_since > DRAINING_SECONDS
+            if replica.state is State.DRAINING and (overdue or not replica.staying):
                 del self._replicas[replica.number]
                 self._ended_seconds += now - replica.started
                 actions.append(Stop(replica.number))
@@ -326,7 +391,7 @@ class Fleet:
             self._quiet_since = now
         elif now - self._quiet_since >= self._options.calm:
             while (spare := self._spare()) is not None:
-                spare.state = State.DRAINING
+                spare.state, spare.draining_since = State.DRAINING, now
             self._quiet_since = None
         return actions
 
@@ -347,7 +412,3 @@ class Fleet:
 
     def _offer(self) -> int:
         return sum(replica.places for replica in self._serving())
-
-    def _usual_uplink(self) -> float:
-        uplinks = [replica.uplink for replica in self if replica.uplink]
-        return min(uplinks) if uplinks else 0.0

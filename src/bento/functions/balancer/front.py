@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bento.errors import BentoError
 from bento.functions.balancer.fleet import (
@@ -43,11 +43,15 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0
 
-START_SECONDS = 60.0
-"""A replica whose channel does not stand by then has failed: visitors do not wait longer either."""
+START_SECONDS = 25.0
+"""A replica whose channel does not stand by then has failed: another one has time while its visitors wait."""
 
 FILL_SECONDS = 300.0
 """The same for its word that it serves: all content must reach it."""
+
+
+LOOKUPS = 100
+"""Visitors whose region is asked for at once; others have none."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,15 @@ class Counters:
     started: int = 0
     start_failed: int = 0
     lost: int = 0
+    spared: int = 0
+    """Replicas that were let go, as they were not needed any more."""
 
 
-def no_region(visitor: Rendezvous) -> str:
-    """Nothing is known of where rendezvous points stand."""
-    return ""
+class Regions(Protocol):
+    """Where somebody stands, in words that are compared; "" if that is not known."""
+
+    async def of_visitor(self, visitor: Rendezvous) -> str: ...
+    async def of_replica(self, number: int) -> str: ...
 
 
 class Front:
@@ -89,7 +97,7 @@ class Front:
         *,
         service: ServiceOptions | None = None,
         kept_points: bytes = b"",
-        region_of: Callable[[Rendezvous], str] = no_region,
+        regions: Regions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()
@@ -98,7 +106,8 @@ class Front:
         self._fleet = Fleet(options or Options())
         self._start_replica = start
         self._content = content
-        self._region_of = region_of
+        self._regions = regions
+        self._region: dict[int, str] = {}  # of a replica that starts
         self._clock = clock
         self._waiting: dict[int, bytes] = {}
         self._handed: dict[int, int] = {}
@@ -124,6 +133,14 @@ class Front:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(link.close() for link in tuple(self._links.values())))
+
+    async def retire(self) -> None:
+        """Lets nobody in any more; returns when everybody who is served has left."""
+        self._closing = True
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self.service.close()
+        await asyncio.gather(*(link.leave() for link in tuple(self._links.values())))
 
     def describe(self) -> dict[str, Any]:
         """What is going on, for people: nothing of any visitor but their number."""
@@ -156,16 +173,25 @@ class Front:
 
     def on_client(self, visitor: Rendezvous) -> None:
         """Somebody waits at a rendezvous point."""
-        self._next += 1
         self.counters.visitors += 1
+        if self._regions is None or len(self._tasks) >= LOOKUPS:
+            self._arrived(visitor, "")
+        else:
+            self._keep(self._look_up(visitor, self._regions))
+
+    async def _look_up(self, visitor: Rendezvous, regions: Regions) -> None:
+        self._arrived(visitor, await regions.of_visitor(visitor))
+
+    def _arrived(self, visitor: Rendezvous, region: str) -> None:
+        self._next += 1
         self._waiting[self._next] = visitor.pack()
-        region = self._region_of(visitor)
         self._do(self._fleet.arrived(self._next, self._clock(), region))
 
     def _heard(self, number: int, message: Message) -> None:
         now = self._clock()
         match message:
             case Ready(region):
+                region = self._region.pop(number, region)
                 self._do(self._fleet.ready(number, now, region))
             case Report(load):
                 self._do(self._fleet.report(number, load, now))
@@ -229,6 +255,8 @@ class Front:
             self.counters.start_failed += 1
             self._do(self._fleet.start_failed(number, self._clock()))
             return
+        if self._regions is not None:
+            self._region[number] = await self._regions.of_replica(number)
         link = ReplicaLink(
             channel, lambda message: self._heard(number, message), lambda: self._ended(number)
         )
@@ -244,6 +272,7 @@ class Front:
         """Lets it go: it says when its last visitor has left. One that is dead goes at once."""
         link = self._links.pop(number, None)
         if link is not None:
+            self.counters.spared += not link.is_silent
             self._leaving += 1
             self._keep(self._see_off(link))
 

@@ -12,6 +12,9 @@
 """The front as a function: one session begins the service, others look at it.
 
     serve     takes key, points, content and the replica's code; sends the address once it is reachable
+    stand_by  the same, and the ticket of the front that serves: begins to when that one is gone
+    lead      beats, for a front that stands by
+    retire    lets nobody in any more, and ends when everybody has left: another front serves
     status    what is going on, as JSON
     points    the introduction points with their keys, for the next front of this service
     stop      ends the service
@@ -22,30 +25,23 @@ It starts replicas on other boxes through `api.boxes`: they are its children and
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import json
-import random
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from bento.errors import BoxError, FunctionError
-from bento.functions.balancer.fleet import Options
+from bento.errors import BentoError, FunctionError, UsageError
+from bento.functions.balancer.countries import Countries
+from bento.functions.balancer.elsewhere import OtherBoxes
 from bento.functions.balancer.front import Content, Front
-from bento.functions.balancer.inside import BlockingChannel, opened_network, read_exactly
-from bento.functions.balancer.messages import MAX_CONTENT
-from bento.functions.balancer.replica import Channel
-from bento.functions.balancer.site import parse
+from bento.functions.balancer.inside import network_over, opened_control
+from bento.functions.balancer.order import Order
+from bento.functions.balancer.standby import Shadow, beats, follow, retire_first
 from bento.guest.api import Api
-from bento.onion.blinding import OnionIdentity
-
-KEY_BYTES = 96
-"""An `hs_ed25519_secret_key` file of C-tor's."""
-
-MAX_POINTS, MAX_CODE = 16 << 20, 4 << 20
+from bento.onion import kept
+from bento.protocol.ticket import Ticket
 
 
 def main(api: Api, do: str, **words: Any) -> str | bytes | None:
@@ -58,9 +54,14 @@ def main(api: Api, do: str, **words: Any) -> str | bytes | None:
 class Running:
     """The service of this instance, as its other sessions reach it."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, replicas: OtherBoxes) -> None:
         self.front = front
+        self.replicas = replicas
         self.stopped = asyncio.Event()
+        self.followers = 0
+        self._retiring: asyncio.Task[None] | None = None
+        self._shadow = Shadow()
+        self._cast: tuple[object, float] = None, 0.0  # from what, and when
         self._loop = asyncio.get_running_loop()
 
     def ask(self, what: Callable[[], Any]) -> Any:
@@ -71,112 +72,111 @@ class Running:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
+    def describe(self) -> dict[str, Any]:
+        return self.front.describe() | {"standby": self.followers > 0}
 
-class OtherBoxes:
-    """Of `front.StartReplica`: a replica on one box after the other, this one's own last."""
+    def shadow(self) -> Shadow:
+        """The same for a while unless points or replicas changed: what was seen at the points always does."""
+        things = [point.relay for point in self.front.service.points], self.replicas.ends
+        before, since = self._cast
+        if things != before or time.monotonic() - since > SHADOW_SECONDS:
+            self._cast = things, time.monotonic()
+            self._shadow = Shadow(bytes(self.front.service.kept_points()), self.replicas.ends)
+        return self._shadow
 
-    def __init__(self, api: Api, code: bytes, manifest: str) -> None:
-        self._api = api
-        self._code = code
-        self._manifest = manifest
-        self._threads = ThreadPoolExecutor(8)
-        self._turn = itertools.count(random.randrange(1 << 16))  # noqa: S311
+    def retire(self) -> None:
+        """Ends when everybody has left."""
+        if self._retiring is None:
+            self._retiring = asyncio.ensure_future(self._retire())
 
-    async def __call__(self, number: int) -> Channel:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._install)
-
-    def _install(self) -> Channel:
-        boxes = self._api.boxes
-        places = sorted(boxes.list(), key=lambda place: place.fingerprint)
-        if not places:
-            raise BoxError("this box knows no other boxes")
-        failure: BoxError | None = None
-        turn = next(self._turn)
-        for offset in range(min(len(places), 3)):
-            place = places[(turn + offset) % len(places)]
-            try:
-                return _begun(boxes.install(self._code, place, manifest=self._manifest))
-            except BoxError as error:
-                failure = error
-        raise failure or BoxError("no box took a replica")
+    async def _retire(self) -> None:
+        try:
+            await self.front.retire()
+        finally:
+            self.stopped.set()
 
 
-def _begun(child: Any) -> Channel:
-    """Raises BoxError, and then leaves no child: one that nobody ends is renewed for ever, and keeps a
-    place that the next replica needs."""
-    try:
-        call = child.invoke()
-    except BaseException:
-        child.__exit__()
-        raise
-    return BlockingChannel(call.recv, call.send, partial(_end, child, call))
+MOST_GRACE = 600
+"""Seconds: the longest that a standby may be told to wait."""
 
-
-def _end(child: Any, call: Any) -> None:
-    call.close()
-    child.__exit__()
-
+SHADOW_SECONDS = 30.0
+"""After which a standby is told again what was seen at the points: what came since may be replayed to it."""
 
 service: list[Running] = []
 _once = threading.Lock()
 
 
 def serve(api: Api, places: list[str] | None = None, **words: Any) -> None:
-    """The words are those of `Order`; replicas go to boxes among `places` only, if these are given."""
-    if places is not None:
-        api.boxes.only(places)
-    _begin(api, Order.read(api, **words))
+    """The words are those of `Order`; replicas go to boxes among `places` only, if these are given. The
+    first that is in order is served; then there is no other."""
+    _begin(api, _accepted(api, words, places))
 
 
-@dataclass
-class Order:
-    """What a front is given to serve. `manifest` is what replicas are installed under."""
-
-    kind: int
-    key: bytes = field(repr=False)
-    points: bytes = field(repr=False)
-    content: bytes = field(repr=False)
-    code: bytes = field(repr=False)
-    manifest: str
-    options: Options
-
-    @classmethod
-    def read(
-        cls,
-        api: Api,
-        kind: int,
-        points: int,
-        content: int,
-        code: int,
-        manifest: str,
-        **options: Any,
-    ) -> Order:
-        """The input is the key, then so many bytes of kept points (0: none), of content of this `kind`,
-        and of the replica's code."""
-        if not (0 <= points <= MAX_POINTS and 0 <= content <= MAX_CONTENT and 0 < code <= MAX_CODE):
-            raise FunctionError("the service is too large")
-        if not _once.acquire(blocking=False):
-            raise FunctionError("this front has a service already")
-        sizes = (KEY_BYTES, points, content, code)
-        key, kept, shown, program = (read_exactly(api, size) for size in sizes)
-        parse(kind, shown)
-        return cls(kind, key, kept, shown, program, manifest, Options(**options))
-
-
-def _begin(api: Api, order: Order) -> None:
+def stand_by(api: Api, first: str, grace: float, **words: Any) -> None:
+    """Follows the front of the ticket `first`; serves when nothing is heard of it for `grace` seconds. Sends
+    a line when it hears of it, and the address when it serves."""
+    if not isinstance(grace, int | float) or not 1 <= grace <= MOST_GRACE:
+        raise FunctionError(f"a standby waits 1 to {MOST_GRACE} seconds")
     try:
-        asyncio.run(_serve(api, order))
+        one = api.boxes.ticket(first)
+    except (UsageError, TypeError):
+        raise FunctionError("the first front's ticket is none") from None
+    order = _accepted(api, words)
+    shadow = follow(lambda: one.invoke("lead"), grace, lambda: api.send("stands by\n"))
+    if shadow is None:
+        api.end()
+        return
+    threading.Thread(target=retire_first, args=(lambda: one.invoke("retire"),), daemon=True).start()
+    _inherit(api, order, shadow)
+    _begin(api, order, but=Ticket.parse(first).box.hex().upper())
+
+
+def _accepted(api: Api, words: dict[str, Any], places: list[str] | None = None) -> Order:
+    if _once.locked():
+        raise FunctionError("this front has a service already")
+    order = Order.read(api, **words)
+    if places is not None:
+        _narrow(api, places)
+    if not _once.acquire(blocking=False):
+        raise FunctionError("this front has got a service meanwhile")
+    return order
+
+
+def _narrow(api: Api, places: list[str]) -> None:
+    try:
+        api.boxes.only(places)
+    except (TypeError, ValueError, AttributeError):
+        raise FunctionError("the order names places that are none") from None
+
+
+def _inherit(api: Api, order: Order, shadow: Shadow) -> None:
+    """Its visitors stay with the replicas they have, and those who come find the points they know."""
+    for line in shadow.ends:
+        with contextlib.suppress(BentoError):
+            api.boxes.adopt(line)
+    with contextlib.suppress(BentoError):
+        kept.parse(shadow.points)
+        order.points = shadow.points
+
+
+def _begin(api: Api, order: Order, but: str = "") -> None:
+    """Replicas go to the box of the fingerprint `but` only when no other one takes them."""
+    try:
+        asyncio.run(_serve(api, order, OtherBoxes(api, order.code, order.manifest, [but])))
     finally:
         api.end()
 
 
-async def _serve(api: Api, order: Order) -> None:
-    identity = OnionIdentity.from_c_tor_file(order.key)
-    start = OtherBoxes(api, order.code, order.manifest)
+async def _serve(api: Api, order: Order, replicas: OtherBoxes) -> None:
     content = Content(order.kind, order.content)
-    async with opened_network() as network:
-        front = Front(identity, network, start, content, order.options, kept_points=order.points)
-        running = Running(front)
+    async with opened_control() as control, network_over(control) as network:
+        regions = Countries(control, network, replicas.boxes)
+        front = Front(
+            *(order.identity, network, replicas, content, order.options),
+            kept_points=order.points,
+            regions=regions if order.options.way == "region" else None,
+        )
+        running = Running(front, replicas)
         try:
             await front.start()
             service.append(running)
@@ -196,13 +196,29 @@ def _running() -> Running:
 def status(api: Api) -> str:
     """What is going on, as JSON."""
     running = _running()
-    return json.dumps(running.ask(running.front.describe))
+    return json.dumps(running.ask(running.describe))
 
 
 def points(api: Api) -> bytes:
     """The introduction points, for the next front of this service: secret."""
     running = _running()
     return bytes(running.ask(running.front.service.kept_points))
+
+
+def lead(api: Api) -> None:
+    """Beats for a front that stands by, until this one has been stopped."""
+    running = _running()
+    running.followers += 1
+    try:
+        beats(api.send, lambda: running.ask(running.shadow), running.stopped.is_set)
+    finally:
+        running.followers -= 1
+
+
+def retire(api: Api) -> None:
+    """Another front serves: nobody new comes in here, and it ends with its last visitor."""
+    running = _running()
+    running.ask(running.retire)
 
 
 def stop(api: Api) -> None:
@@ -213,6 +229,9 @@ def stop(api: Api) -> None:
 
 OPERATIONS: dict[str, Callable[..., str | bytes | None]] = {
     "serve": serve,
+    "stand_by": stand_by,
+    "lead": lead,
+    "retire": retire,
     "status": status,
     "points": points,
     "stop": stop,

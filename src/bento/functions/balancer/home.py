@@ -61,20 +61,37 @@ async def begin(
     """A front on this box, given all it needs; in a conclave that `trust` accepts, before it gets anything.
     That one is told which boxes are `known` here, by which keys: its own box could say what it likes.
     Raises PolicyError, BoxError, AttestationError."""
+    places = None if trust is None else _places(known)
+    return await _told(box, plan, "serve", plan.options.most, trust, places=places)
+
+
+async def stand_by(box: Box, plan: Plan, first: Instance, grace: float) -> Service:
+    """A front that begins when `first` was silent for `grace` seconds. It may keep the replicas that it
+    takes over beside its own. Raises PolicyError, BoxError."""
+    service = await _told(
+        box, plan, "stand_by", 2 * plan.options.most, first=first.ticket.encode(), grace=grace
+    )
+    await _line(service, "stands by")
+    return service
+
+
+async def _told(
+    box: Box, plan: Plan, do: str, boxes: int, trust: Trust | None = None, **words: Any
+) -> Service:
     code, replica = upload.build(upload.FRONT), upload.build(upload.REPLICA)
-    terms = upload.front_terms(code, plan.content, plan.options.most, plan.lifetime)
+    terms = upload.front_terms(code, plan.content, boxes, plan.lifetime)
     front = await box.install(code, trust, manifest=terms)
     remember(front)
     try:
         session = await front.invoke(
-            "serve",
+            do,
             kind=plan.kind,
             points=len(plan.points),
             content=len(plan.content),
             code=len(replica),
             manifest=upload.replica_terms(replica, plan.kind, plan.content, plan.lifetime),
             **asdict(plan.options),
-            places=None if trust is None else _places(known),
+            **words,
         )
         await session.send(plan.key + plan.points + plan.content + replica)
         await session.close_input()
@@ -92,13 +109,17 @@ def _places(known: Sequence[RelayEntry]) -> list[str]:
 
 async def published(service: Service) -> None:
     """Until visitors can find it. Raises FunctionError, BoxError when that comes to nothing."""
+    await _line(service, service.address)
+
+
+async def _line(service: Service, expected: str) -> None:
     said = b""
     async for piece in service.session:
         said += piece
         if said.endswith(b"\n") or len(said) > _LONGEST_LINE:
             break
-    if said.decode("ascii", errors="replace").strip() != service.address:
-        raise RemoteProtocolError("the front serves another address than its key's")
+    if said.decode("ascii", errors="replace").strip() != expected:
+        raise RemoteProtocolError("the front serves something else than it was told to")
 
 
 async def status(front: Instance) -> dict[str, Any]:

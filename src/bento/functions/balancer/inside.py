@@ -26,15 +26,28 @@ T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
-async def opened_network() -> AsyncIterator[Network]:
-    """The network, as this box's tor knows it."""
+async def opened_control() -> AsyncIterator[Controller]:
+    """This box's tor, as functions may ask it: over one connection each."""
     async with await Controller.connect(CONTROL) as control:
         await control.authenticate()
-        network = Network(control)
-        try:
-            yield network
-        finally:
-            await network.close()
+        yield control
+
+
+@contextlib.asynccontextmanager
+async def network_over(control: Controller) -> AsyncIterator[Network]:
+    """The network, as that tor knows it."""
+    network = Network(control)
+    try:
+        yield network
+    finally:
+        await network.close()
+
+
+@contextlib.asynccontextmanager
+async def opened_network() -> AsyncIterator[Network]:
+    """The network, as this box's tor knows it."""
+    async with opened_control() as control, network_over(control) as network:
+        yield network
 
 
 class BlockingChannel:

@@ -54,9 +54,14 @@ class ReplicaLink:
         """Returns at once; a replica that does not read is ended."""
         self._put(messages.encode(message))
 
+    @property
+    def is_silent(self) -> bool:
+        """It counts as dead."""
+        return asyncio.get_running_loop().time() - self.heard > SILENCE
+
     async def leave(self) -> None:
         """Tells it to end and waits until it has; nobody is cut. A silent one is ended at once."""
-        if asyncio.get_running_loop().time() - self.heard > SILENCE:
+        if self.is_silent:
             await self.close()
             return
         self.say(Leave())

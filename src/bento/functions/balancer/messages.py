@@ -31,7 +31,10 @@ MAX_CONTENT = 32 << 20
 
 MAX_TEXT = 200
 _LENGTH = 3
-_LOAD = struct.Struct(">IIQQ")
+MAX_RATE = 12_500_000_000
+"""Bytes a second that a replica may claim to send, or to be able to: 100 Gbit/s."""
+
+_LOAD = struct.Struct(">IIIIQQ")
 _SERVE = struct.Struct(">BBI")
 _VISITOR = struct.Struct(">Q")
 
@@ -171,7 +174,8 @@ def _body(message: Message) -> bytes:
         case Joined(visitor) | Failed(visitor):
             return _VISITOR.pack(visitor)
         case Report(load):
-            return _LOAD.pack(load.joined, load.active, int(load.rate), int(load.uplink))
+            who = (load.joined, load.active, load.lingering, load.sharing)
+            return _LOAD.pack(*who, int(load.rate), int(load.uplink))
         case Ping() | Leave() | Left():
             return b""
 
@@ -191,11 +195,17 @@ def _parse(kind: type[Message], reader: Reader) -> Message:
     if kind is Ready:
         return Ready(_text(reader.rest()))
     if kind is Report:
-        joined, active, rate, uplink = _LOAD.unpack(reader.take(_LOAD.size))
-        return Report(Load(joined, active, float(rate), float(uplink)))
+        return Report(_load(*_LOAD.unpack(reader.take(_LOAD.size))))
     if (made := _VISITORS.get(kind)) is not None:
         return made(reader.uint(8))
     return _BARE[kind]
+
+
+def _load(joined: int, active: int, lingering: int, sharing: int, rate: int, uplink: int) -> Load:
+    """What cannot be is refused; what is only untrue is the fleet's to bound."""
+    if active + lingering > joined or sharing > joined or max(rate, uplink) > MAX_RATE:
+        raise RemoteProtocolError("a replica reports a load that cannot be")
+    return Load(joined, active, float(rate), float(uplink), lingering, sharing)
 
 
 def _text(data: bytes) -> str:

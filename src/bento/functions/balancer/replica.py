@@ -2,7 +2,7 @@
 
     Serve, Content  ->  Ready
     Join            ->  Joined | Failed        one task each
-    each second     ->  Report
+    each second, and when somebody's last stream ends  ->  Report
     Leave           ->  Left, once nobody is active
     nothing heard for LEASE seconds, or the channel ends  ->  the same, without a word
 
@@ -40,6 +40,9 @@ from bento.onion.network import Network
 from bento.onion.rendezvous import join
 
 REPORT_SECONDS = 1.0
+
+BETWEEN_REPORTS = 0.1
+"""Seconds at least: ends of many streams come in one."""
 
 LEASE = 30.0
 """Seconds of silence after which the front counts as gone; it says Ping each five."""
@@ -178,15 +181,26 @@ class Replica:
             await self._channel.write(messages.encode(message))
 
     async def _report(self) -> None:
-        assert self._visitors is not None
-        sent, since = self._visitors.bytes_sent, self._clock()
+        """What was sent is measured over whole seconds; who is here is said as soon as they are fewer."""
+        visitors = self._visitors
+        assert visitors is not None
+        since, rate = self._clock(), 0.0
         while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            now, total = self._clock(), self._visitors.bytes_sent
-            rate = max(0.0, (total - sent) / max(now - since, 1e-3))
-            sent, since = total, now
-            load = Load(self._visitors.joined, self._visitors.active, rate)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, since + REPORT_SECONDS - self._clock())):
+                    await visitors.eased.wait()
+            visitors.eased.clear()
+            sharing = 0
+            if (lasted := self._clock() - since) >= REPORT_SECONDS:
+                seen = visitors.traffic()
+                since, rate, sharing = since + lasted, seen.sent / lasted, seen.visitors
+            load = Load(
+                *(visitors.joined, visitors.active, rate),
+                lingering=visitors.lingering,
+                sharing=sharing,
+            )
             await self._say(Report(load))
+            await asyncio.sleep(BETWEEN_REPORTS)
 
     async def _farewell(self) -> None:
         """Nobody new comes; those who are on the way or here are served to their end."""

@@ -1,15 +1,15 @@
 """The streams of visitors at one replica: each is answered from files, or connected to the origin.
 
-A visitor counts as active while a stream of its circuit is open, and for a while after: one that has
-just joined is about to open its first, and a browser opens the next after a pause. So a replica that
-is told to leave hurts nobody who reads.
+A visitor is active while a stream of its circuit is open or its first is about to come, and lingers for a
+while after: a browser opens the next stream after a pause. Those who are active are a replica's load;
+for those who linger it only stays, so that one that is told to leave hurts nobody who reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bento.errors import RemoteProtocolError, TorError
 from bento.functions.balancer import http
@@ -21,10 +21,14 @@ PORT = 80
 """The port of the service."""
 
 LINGER = 5.0
-"""Seconds after its last stream for which a visitor still counts as active."""
+"""Seconds after its last stream for which a visitor lingers."""
 
 FIRST_STREAM = 15.0
-"""Seconds a visitor that joined has for its first stream, before it counts as gone."""
+"""The same for one that joined and has opened none."""
+
+EXPECTED = 3.0
+"""Seconds for which one that joined counts as active without a stream: a tor opens its first at once, and
+one that was kept waiting may have come twice, to use one of its circuits."""
 
 _PIECE = 64 * 1024
 _LOOK_SECONDS = 0.25
@@ -38,8 +42,18 @@ class Dial(Protocol):
     ) -> Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]: ...
 
 
+class Traffic(NamedTuple):
+    """Bytes, and how many visitors they were for."""
+
+    sent: int = 0
+    visitors: int = 0
+
+    def plus(self, other: Traffic) -> Traffic:
+        return Traffic(self.sent + other.sent, self.visitors + other.visitors)
+
+
 class Visitors:
-    """Everybody who joined this replica. `clock` in seconds; `bytes_sent` is counted for good."""
+    """Everybody who joined this replica. `clock` in seconds."""
 
     def __init__(self, site: Site, clock: Callable[[], float], dial: Dial) -> None:
         self.joined = 0
@@ -47,11 +61,13 @@ class Visitors:
         self._clock = clock
         self._dial = dial
         self._present: dict[Circuit, _Visitor] = {}
-        self._sent_before = 0
+        self._unseen = Traffic()
+        self.eased = asyncio.Event()
+        """Set when somebody's last stream has ended, or their circuit."""
 
     def expect(self) -> _Visitor:
         """A visitor on its way; its streams may come before `arrived` is called."""
-        return _Visitor(self._site, self._clock, self._dial)
+        return _Visitor(self._site, self._clock, self._dial, self.eased.set)
 
     def arrived(self, visitor: _Visitor, circuit: Circuit) -> None:
         self.joined += 1
@@ -60,22 +76,31 @@ class Visitors:
 
     @property
     def active(self) -> int:
-        """Visitors with an open stream, or one so lately that more may come."""
+        """Visitors with an open stream, or about to have their first."""
         now = self._clock()
         return sum(visitor.is_active(now) for visitor in self._present.values())
+
+    @property
+    def lingering(self) -> int:
+        """Others, whose last stream ended so lately that more may come."""
+        now = self._clock()
+        return sum(visitor.lingers(now) for visitor in self._present.values())
 
     @property
     def present(self) -> int:
         """Visitors whose circuit stands."""
         return len(self._present)
 
-    @property
-    def bytes_sent(self) -> int:
-        return self._sent_before + sum(visitor.sent for visitor in self._present.values())
+    def traffic(self) -> Traffic:
+        """What was sent since the last look."""
+        seen, self._unseen = self._unseen, Traffic()
+        for visitor in self._present.values():
+            seen = seen.plus(visitor.traffic())
+        return seen
 
     async def left(self) -> None:
-        """Until nobody is active."""
-        while self.active:  # noqa: ASYNC110 - some only grow old
+        """Until nobody is active or lingers."""
+        while self.active or self.lingering:  # noqa: ASYNC110 - some only grow old
             await asyncio.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
@@ -86,25 +111,35 @@ class Visitors:
     def _gone(self, circuit: Circuit) -> None:
         visitor = self._present.pop(circuit, None)
         if visitor is not None:
-            self._sent_before += visitor.sent
+            self._unseen = self._unseen.plus(visitor.traffic())
             visitor.cut()
+            self.eased.set()
 
 
 class _Visitor:
-    def __init__(self, site: Site, clock: Callable[[], float], dial: Dial) -> None:
+    def __init__(
+        self, site: Site, clock: Callable[[], float], dial: Dial, eased: Callable[[], None]
+    ) -> None:
         self._site = site
         self._clock = clock
         self._dial = dial
+        self._eased = eased
+        self._expected_until = clock() + EXPECTED
         self._until = clock() + FIRST_STREAM
         self._streams: dict[asyncio.Task[None], Stream] = {}
-        self._sent = 0
-
-    @property
-    def sent(self) -> int:
-        return self._sent + sum(stream.bytes_written for stream in self._streams.values())
+        self._sent = self._seen = 0
 
     def is_active(self, now: float) -> bool:
-        return bool(self._streams) or now < self._until
+        return bool(self._streams) or now < self._expected_until
+
+    def lingers(self, now: float) -> bool:
+        return not self.is_active(now) and now < self._until
+
+    def traffic(self) -> Traffic:
+        """Since the last look."""
+        total = self._sent + sum(stream.bytes_written for stream in self._streams.values())
+        fresh, self._seen = total - self._seen, total
+        return Traffic(fresh, int(fresh > 0))
 
     def __call__(self, incoming: IncomingStream) -> None:
         """A stream begins."""
@@ -114,6 +149,7 @@ class _Visitor:
         stream = incoming.accept()
         task = asyncio.ensure_future(self._serve(stream))
         self._streams[task] = stream
+        self._expected_until = 0.0
         task.add_done_callback(self._ended)
 
     def cut(self) -> None:
@@ -123,6 +159,8 @@ class _Visitor:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sent += self._streams.pop(task).bytes_written
         self._until = self._clock() + LINGER
+        if not self._streams:
+            self._eased()
         if not task.cancelled():
             task.exception()  # a visitor's fault, or the network's: it ends the stream, that is all
 

@@ -13,8 +13,8 @@ from bento.protocol.manifest import amended, manifest_text
 MIB = 1 << 20
 FRONT, REPLICA = "front_main", "replica_main"
 SHARED = (
-    "__init__", "choice", "fleet", "front", "http", "inside", "links", "messages", "places",
-    "replica", "serving", "site",
+    "__init__", "choice", "countries", "elsewhere", "fleet", "front", "http", "inside", "links", "messages",
+    "order", "places", "replica", "serving", "site", "standby", "trend",
 )  # fmt: skip
 
 _BARE = 96 * MIB
