@@ -28,10 +28,10 @@ from bento.onion.relay import RelayCommand
 VISITORS = 4000
 GOAL_MICROSECONDS = 1000.0  # 1,000 introductions a second
 GOAL_RATIO = 10.0
-_CIRCUIT = cells.CIRCUIT_ID_TOP_BIT | 7
+CIRCUIT = cells.CIRCUIT_ID_TOP_BIT | 7
 
 
-class _Link:
+class Link:
     """Sends nothing: an introduction is not acknowledged."""
 
     blocked = False
@@ -74,13 +74,8 @@ def measure() -> Iterator[Figure]:
 
 async def _introductions() -> float:
     """Microseconds for each."""
-    circuit = Circuit(_Link(), _CIRCUIT)
-    hops = [cut(os.urandom(TOR1.total), TOR1) for _ in range(3)]
-    for keys in hops:
-        circuit.add_hop(keys)
-    arriving = list(_cells([Hop(keys.reversed()) for keys in hops]))
-    front, reader = _Front(), CellReader()
-    reader.feed(cells.pack_versions())
+    circuit, reader, arriving = arriving_cells(VISITORS)
+    front = _Front()
     circuit.on_message[RelayCommand.INTRODUCE2] = front.introduced
 
     def all_of_them() -> None:
@@ -94,15 +89,25 @@ async def _introductions() -> float:
     return spent / VISITORS
 
 
-def _cells(layers: list[Hop]) -> Iterator[bytes]:
-    for number in range(VISITORS):
+def arriving_cells(count: int) -> tuple[Circuit, CellReader, list[bytes]]:
+    """A front's circuit to a point, what reads its link, and so many introductions as they come there."""
+    circuit, reader = Circuit(Link(), CIRCUIT), CellReader()
+    hops = [cut(os.urandom(TOR1.total), TOR1) for _ in range(3)]
+    for keys in hops:
+        circuit.add_hop(keys)
+    reader.feed(cells.pack_versions())
+    return circuit, reader, list(_cells([Hop(keys.reversed()) for keys in hops], count))
+
+
+def _cells(layers: list[Hop], count: int) -> Iterator[bytes]:
+    for number in range(count):
         message = Client(cookie=number.to_bytes(20, "big")).message()
         body = relay.pack_body(relay.circuit_message(RelayCommand.INTRODUCE2, message))
         layers[-1].digest_into(body)
         sealed = bytes(body)
         for layer in reversed(layers):
             sealed = layer.encrypt.update(sealed)
-        yield cells.pack(_CIRCUIT, Command.RELAY, sealed)
+        yield cells.pack(CIRCUIT, Command.RELAY, sealed)
 
 
 def _exchanges() -> float:

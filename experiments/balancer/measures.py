@@ -30,6 +30,20 @@ class Download:
         return points
 
 
+def first_byte(downloads: Sequence[Download]) -> float:
+    """Seconds that the first client, alone then, waited for its first byte: what any visit costs."""
+    first = min(downloads, key=lambda download: download.began)
+    return first.curve[0][0] - first.began
+
+
+def throughput(downloads: Sequence[Download]) -> float:
+    """Bytes a second of one server that was never idle, over the time it served anybody."""
+    begun = min(download.curve[0][0] for download in downloads)
+    return sum(download.curve[-1][1] for download in downloads) / (
+        max(download.ended for download in downloads) - begun
+    )
+
+
 def jain(values: Sequence[float]) -> float:
     """Jain's fairness index: 1 when all are alike, 1/n when one has everything."""
     total = sum(values)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from experiments.balancer.measures import Download, fluid_optimum, jain
+from experiments.balancer.measures import (
+    Download,
+    first_byte,
+    fluid_optimum,
+    jain,
+    throughput,
+)
 
 
 def test_jains_index_of_known_cases():
@@ -28,6 +34,13 @@ def test_the_fluid_shares_what_there_is(arrivals, servers, expected):
 def test_thirteen_clients_on_one_server_take_as_long_as_all_bytes_do():
     times = fluid_optimum([float(n) for n in range(13)], 1e6, 1, 1e5)
     assert max(n + t for n, t in enumerate(times)) == pytest.approx(130.0)
+
+
+def test_what_one_server_gave_is_counted_from_its_first_byte_on():
+    early = Download(0, 1.0, 12.0, ((2.5, 10), (12.0, 500)))
+    late = Download(1, 2.0, 22.5, ((8.0, 10), (22.5, 500)))
+    assert first_byte([late, early]) == 1.5
+    assert throughput([late, early]) == pytest.approx(1000 / 20)
 
 
 def test_speeds_add_up_to_what_was_downloaded():
