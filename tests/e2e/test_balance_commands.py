@@ -14,7 +14,6 @@ from tests.e2e.command import bento
 from tests.waiting import until
 
 from bento.functions.balancer.notes import Notes
-
 from bento.testnet.processes import descendants
 
 pytestmark = pytest.mark.network
