@@ -383,7 +383,9 @@ async def test_more_sessions_than_threads_are_refused_and_the_instance_lives(loc
 
 
 async def test_sessions_are_bounded(local):
-    instance = await local.box.install(b"# /// bento\n# pids = 128\n# ///\n" + SLOW)
+    instance = await local.box.install(
+        b'# /// bento\n# memory = "128 MiB"\n# pids = 128\n# ///\n' + SLOW
+    )
     sessions = [await instance.invoke() for _ in range(limits.SESSIONS)]
     for session in sessions:
         await session.started()

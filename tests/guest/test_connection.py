@@ -20,9 +20,6 @@ class Socket:
         self.most = self.room = most
         self.taken = bytearray()
 
-    def setsockopt(self, *_):
-        pass
-
     def sendmsg(self, pieces):
         if not self.room:
             raise BlockingIOError
@@ -39,7 +36,9 @@ def speak(most):
     runtime = SimpleNamespace(watch=lambda _: None)
     said = [Data(number * PIECE, bytes(PIECE)) for number in range(COUNT)]
     connection = SessionConnection(sock, runtime, control.SESSION + bytes(control.OPENING - 1))
-    connection.session = SimpleNamespace(next_message=lambda: said.pop(0) if said else None)
+    connection.session = SimpleNamespace(
+        starved=False, next_message=lambda: said.pop(0) if said else None
+    )
     connection.pump()
     while connection.blocked:
         sock.room = most

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.protocol import broker, control, door, limits, padding, session
-from bento.protocol.wire import FrameReader, encode
+from bento.protocol.wire import FrameReader, encode, encode_uncopied
 
 DOOR = (
     door.Hello, door.Welcome, door.Create, door.Created, door.Open,
@@ -133,6 +133,15 @@ def test_what_follows_the_last_message_is_handed_over_untouched():
 
 def test_a_message_never_shows_what_it_carries():
     assert "t" * 8 not in repr(door.Open(b"t" * 32, b"s" * 16, b""))
+
+
+def test_a_frame_in_two_pieces_is_the_same_frame_and_its_blob_the_same_bytes():
+    data = session.Data(7, b"x" * 1000)
+    head, blob = encode_uncopied(data)
+    assert head + blob == encode(data)
+    assert blob is data.data
+    with pytest.raises(LocalProtocolError):
+        encode_uncopied(session.Data(0, bytes(limits.CHUNK_MAX + 1)))
 
 
 def test_a_field_over_its_limit_is_our_own_mistake():

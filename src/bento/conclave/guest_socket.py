@@ -40,9 +40,6 @@ class GuestSocket:
         """A value of this very channel that only its two ends know."""
         return self._channel.exporter
 
-    def setsockopt(self, *option: int) -> None:
-        self._sock.setsockopt(*option)
-
     def fileno(self) -> int:
         number: int = self._sock.fileno()
         return number

@@ -12,7 +12,7 @@ from _operator import _compare_digest
 from bento.errors import BentoError, BoxError, RemoteProtocolError
 from bento.protocol import control, limits, session, values
 from bento.protocol.padding import Pad
-from bento.protocol.wire import encode
+from bento.protocol.wire import encode, encode_uncopied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 _READ = 256 * 1024  # bytes taken from a socket at once
 _QUEUE = 512 * 1024  # bytes waiting for a socket before the session is asked for more
-_VECTOR = 32  # pieces in one write
+_VECTOR = 64  # pieces in one write
 _SHUT_WR = 1
-_SOL_SOCKET, _SO_SNDBUF = 1, 7
 _LOGS = 256  # log lines waiting for a slow owner; more are dropped
 
 
@@ -37,8 +36,6 @@ class Connection:
 
     def __init__(self, sock: Any, runtime: Runtime) -> None:
         self.sock = sock
-        # The kernel caps it at twice net.core.wmem_max: fewer, larger pieces for the box to move.
-        sock.setsockopt(_SOL_SOCKET, _SO_SNDBUF, _QUEUE)
         self.runtime = runtime
         self.waiting = 0  # bytes queued for the socket
         self._queue: list[memoryview] = []
@@ -80,10 +77,12 @@ class Connection:
 
     def queue(self, message: Message) -> None:
         """To be written by the next `flush`, together with what else waits."""
-        if not self._closing:
-            frame = encode(message)
-            self._queue.append(memoryview(frame))
-            self.waiting += len(frame)
+        if self._closing:
+            return
+        whole = not isinstance(message, session.Data)  # whose bytes are the spool's own
+        for piece in (encode(message),) if whole else encode_uncopied(message):
+            self._queue.append(memoryview(piece))
+            self.waiting += len(piece)
 
     def flush(self) -> None:
         """Writes what the socket takes now, in as few pieces as it takes: each wakes the box."""
@@ -194,6 +193,9 @@ class SessionConnection(Connection):
         session must have left something in the queue too, or nothing would bring it here again."""
         if self.loaded:
             self.report_loaded()
+        if self.session is not None and self.session.starved:
+            self.close()  # its client comes back
+            return
         while True:
             self._fill()
             full = self.waiting >= _QUEUE

@@ -20,7 +20,7 @@ from bento.guest.api import Api, Limits
 from bento.guest.connection import Connection, ControlConnection, SessionConnection
 from bento.guest.function import Function, describe
 from bento.guest.session import Session
-from bento.guest.spools import Spools, most_sessions
+from bento.guest.spools import Spools, most_sessions, send_buffer
 from bento.guest.sync import Signal, wait_until
 from bento.protocol import control, limits
 from bento.protocol.session import ANYWHERE, session_tag
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bento.guest.way_out import WayOut
 
 _WIND_UP_PAUSE = 0.05  # seconds between looks whether the last answers were fetched
-_AF_INET, _STREAM, _SOL_SOCKET, _SCM_RIGHTS = 2, 1, 1, 1
+_AF_INET, _STREAM, _SOL_SOCKET, _SO_SNDBUF, _SCM_RIGHTS = 2, 1, 1, 7, 1
 
 
 class Runtime:
@@ -54,7 +54,7 @@ class Runtime:
         self._failure: FunctionError | None = None
         self._failure_text = ""
         self._sessions: dict[bytes, Session] = {}
-        self._spools = Spools(0)
+        self._spools = self._inputs = Spools(0)
         self._spent: set[bytes] = set()  # tags of counted sessions that were fetched to their end
         self._threads: dict[int, Session] = {}
         self._ending = False
@@ -163,6 +163,9 @@ class Runtime:
             self.enclosure.joined(connection)
 
     def _session_on(self, sock: socket, opening: bytes) -> SessionConnection:
+        assert self.started is not None
+        others = len(self._connections) - 1  # one is the box's
+        sock.setsockopt(_SOL_SOCKET, _SO_SNDBUF, send_buffer(self.started.memory, others))
         if self.enclosure is not None:
             return self.enclosure.connection(sock, self, opening)
         return SessionConnection(sock, self, opening)
@@ -215,6 +218,7 @@ class Runtime:
             self.started = terms
             self._started_at = monotonic()
             self._spools = Spools.of(terms.memory, terms.spool)
+            self._inputs = Spools.of_input(terms.memory)
             salt = 0
             if self.enclosure is not None:
                 salt = limits.SALT
@@ -276,7 +280,7 @@ class Runtime:
             )
         if self._ending:
             raise BoxError("the instance is ending", "install the function again")
-        most = most_sessions(self.started.memory)
+        most = most_sessions(self.started.memory, self.started.spool)
         if len(self._sessions) >= most:
             raise BoxError(
                 f"the instance has {most} sessions already",
@@ -286,6 +290,7 @@ class Runtime:
             name,
             self.started.spool,
             self._spools,
+            self._inputs,
             lambda: self._wake_session(session),
             self.end,
             counted,

@@ -39,6 +39,7 @@ class Session:
         name: bytes,
         spool: int,
         spools: Spools,
+        inputs: Spools,
         wake: Callable[[], None],
         end: Callable[[], None],
         counted: bool = False,
@@ -56,6 +57,8 @@ class Session:
         self._readable = Signal()
         self._writable = Signal()
         self._share = Share(spools, self._writable)
+        self._input_share = Share(inputs, self._readable)
+        self._missed = False  # whether input was dropped, to be sent again on another connection
         self._end: End | None = None
         self._end_sent = False
 
@@ -97,6 +100,7 @@ class Session:
                 self._input.insert(0, data[size:])
                 data = data[:size]
             self._consumed += len(data)
+            self._input_share.keeps(self._unread)
         self._wake()
         return data
 
@@ -130,6 +134,16 @@ class Session:
     def ended(self) -> bool:
         return self._end is not None
 
+    @property
+    def starved(self) -> bool:
+        """Whether the function has read all that there is of its input, and its client must send again what
+        was dropped."""
+        return self._missed and not self._input
+
+    @property
+    def _unread(self) -> int:
+        return self._incoming.received - self._consumed
+
     def attach(self, client: Client, received: int) -> Attached:
         """`client` is the connection from now on and has `received` bytes of the answer."""
         with self._lock:
@@ -139,6 +153,8 @@ class Session:
             self._share.keeps(self._outgoing.kept)
             self._incoming.resume(self._consumed)
             self._input.clear()
+            self._input_share.keeps(0)
+            self._missed = False
             self._end_sent = False
             self.client = client
         self._writable.set()
@@ -152,25 +168,42 @@ class Session:
         """The client has all of it, and nothing is kept."""
         with self._lock:
             self._share.keeps(0)
+            self._input_share.keeps(0)
 
     def receive(self, message: Data | Ack | Eof) -> None:
-        """What the client sent. Raises RemoteProtocolError when it breaks the rules."""
+        """What the client sent. Raises RemoteProtocolError when it breaks the rules.
+
+        Input that finds no room is dropped with all that follows it, until the client comes back and is
+        told how far it came. Reading no more from the connection would stop acknowledgements as well, for
+        which the function may be waiting before it reads."""
         with self._lock:
             if isinstance(message, Ack):
                 self._outgoing.acknowledge(message.offset)
                 self._share.keeps(self._outgoing.kept)
+            elif self._missed:
+                return
             elif isinstance(message, Eof):
                 self._incoming.finish(message.offset)
             else:
-                data = self._incoming.accept(message.offset, message.data)
-                if data:
-                    self._input.append(data)
-                if self._incoming.received - self._consumed > limits.WINDOW:
-                    raise RemoteProtocolError("more input than the window allows")
+                self._accept(message.offset, message.data)
         if isinstance(message, Ack):
             self._writable.set()
         else:
             self._readable.set()
+
+    def _accept(self, offset: int, data: bytes) -> None:
+        """What there is room for. Under the lock."""
+        if offset + len(data) - self._consumed > limits.WINDOW:
+            raise RemoteProtocolError("more input than the window allows")
+        new = offset + len(data) - self._incoming.received
+        room = self._input_share.room(self._unread, new) if new > 0 else 0
+        self._missed = room < new
+        if self._missed:
+            data = data[: len(data) - (new - room)]
+        data = self._incoming.accept(offset, data)
+        if data:
+            self._input.append(data)
+        self._input_share.keeps(self._unread)
 
     def next_message(self) -> Message | None:
         """What to send on the present connection now, if anything."""

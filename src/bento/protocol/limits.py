@@ -93,7 +93,8 @@ END_SECONDS = 60
 spool of 4 MiB at 70 KB/s."""
 
 SESSIONS = 64
-"""Sessions an instance keeps at once, ended but unfetched ones included."""
+"""Sessions an instance keeps at once, ended but unfetched ones included; fewer in less than 128 MiB of
+memory (see guest.spools)."""
 
 SEED = 16
 """What a puzzle is about: 128 bits, made from the box's own key, the price and the moment."""

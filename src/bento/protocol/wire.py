@@ -205,6 +205,23 @@ def encode(message: Message) -> bytes:
     return bytes(out)
 
 
+def encode_uncopied(message: Message) -> tuple[bytes, bytes]:
+    """The frame of a `message` that ends with a blob, in two: what stands before the blob, and the blob."""
+    *_, (last, kind) = message._fields
+    blob: bytes = getattr(message, last)
+    size = len(blob)
+    assert isinstance(kind, Blob)
+    if size > kind.limit:
+        raise LocalProtocolError(f"{size} bytes in a field of at most {kind.limit}")
+    out = bytearray(5)
+    out[4] = message.TAG
+    for name, kind in message._fields[:-1]:
+        kind.encode(getattr(message, name), out)
+    out += _LENGTH.pack(size)
+    out[:4] = _LENGTH.pack(len(out) + size - 4)
+    return bytes(out), blob
+
+
 class FrameReader:
     """Bytes to messages of the given types, for one direction of one connection.
 
