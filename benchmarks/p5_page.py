@@ -19,9 +19,10 @@ from bento.cli.demo import web_site
 from bento.client.network import Network, TorEndpoints
 from bento.functions.browser import client as browser
 from bento.functions.browser import jail
-from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.launch import launch, user_agent, version
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.tab import Tab
+from bento.guest.chromium import HEADLESS
 from bento.testnet import Size, Testnet
 
 PAGE = "/en-US/sect.installation-steps.html"
@@ -35,7 +36,7 @@ def over_tor(url: str, socks: str) -> float:
     command = jail.command()
     command.insert(command.index("--unshare-all") + 1, "--share-net")
     flags = (*HEADLESS, user_agent(version()), "--host-resolver-rules=")
-    with Chromium(command, flags, profile=jail.PROFILE) as chromium:
+    with launch(command, flags, profile=jail.PROFILE) as chromium:
         tab = Tab(chromium.connection, LIMITS, proxy=f"socks5://{socks}")
         began = time.perf_counter()
         tab.navigate(url)

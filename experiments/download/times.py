@@ -15,11 +15,13 @@ from pathlib import Path
 from bento.client.network import Network, TorEndpoints
 from bento.functions.browser import client as browser
 from bento.functions.browser import jail
-from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.chromium import Chromium
+from bento.functions.browser.launch import launch, user_agent, version
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import Pack
 from bento.functions.browser.sizes import SIZE_SETS
 from bento.functions.browser.tab import Tab
+from bento.guest.chromium import HEADLESS
 from bento.testnet import Size, Testnet
 from experiments.fingerprinting.sites import Corpus, Site, sites
 from experiments.fingerprinting.web import serving
@@ -134,7 +136,7 @@ def _chromium() -> Iterator[Chromium]:
     command = jail.command()
     command.insert(command.index("--unshare-all") + 1, "--share-net")
     flags = (*HEADLESS, user_agent(version()), "--host-resolver-rules=")
-    with Chromium(command, flags, profile=jail.PROFILE) as chromium:
+    with launch(command, flags, profile=jail.PROFILE) as chromium:
         yield chromium
 
 

@@ -16,10 +16,12 @@ from bento.client.session import Session
 from bento.errors import BentoError, BoxError, TorError
 from bento.functions.browser import client as browser
 from bento.functions.browser import jail
-from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.chromium import Chromium
+from bento.functions.browser.launch import launch, user_agent, version
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.sizes import warm_up
 from bento.functions.browser.tab import Tab
+from bento.guest.chromium import HEADLESS
 from bento.testnet.layout import Node
 from bento.testnet.torrc import COMMON, DRIVEN, USER
 from bento.tor.process import TorProcess
@@ -261,7 +263,7 @@ class Lane:
             command = jail.command()
             command.insert(command.index("--unshare-all") + 1, "--share-net")
             flags = (*HEADLESS, user_agent(version()), "--host-resolver-rules=")
-            self._chromium = Chromium(command, flags, profile=jail.PROFILE)
+            self._chromium = launch(command, flags, profile=jail.PROFILE)
         return self._chromium
 
     def _close_chromium(self) -> None:

@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from bento.guest import blob
 from bento.protocol import control, limits, session, values
 from bento.protocol.wire import encode
 from bento.sandbox import image_named, spawn
+from bento.sandbox.tree import descendants
 
 OWNER = b"o" * limits.OWNER
 INSTALLER = control.opening(control.MAY_INVOKE | control.MAY_ATTACH, control.ANY_SESSION)
@@ -35,6 +37,7 @@ class Guest:
             "spool": 1 << 20,
             "patience": 60,
             "network": False,
+            "chromium": False,
         } | terms
         self.sandbox.control.setblocking(True)
         self.sandbox.control.sendall(encode(control.Start(**terms)))
@@ -73,12 +76,12 @@ class Guest:
         self.send(session.Invoke(name, arguments, False, OWNER))
 
 
-@pytest.fixture
-async def guest(tmp_path):
+@contextlib.asynccontextmanager
+async def guest_of(image_name):
     # A unix socket's path has at most 107 bytes.
 
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
-        image = image_named("python")
+        image = image_named(image_name)
         sandbox = await spawn(image, image.limits, Path(folder), "guest", blob.build())
         made = Guest(sandbox)
         yield made
@@ -86,6 +89,12 @@ async def guest(tmp_path):
             made.sock.close()
         await sandbox.kill()
         sandbox.close()
+
+
+@pytest.fixture
+async def guest():
+    async with guest_of("python") as made:
+        yield made
 
 
 async def test_everything_in_one_piece_is_answered_in_order(guest):
@@ -103,6 +112,38 @@ async def test_everything_in_one_piece_is_answered_in_order(guest):
     assert (message.offset, message.failed) == (8, False)
     guest.send(session.Bye())
     assert guest.next() is None
+
+
+CHROMIUM = b"""
+import os
+def main(api):
+    chromium = api.chromium()
+    os.write(chromium.writer, b'{"id": 1, "method": "Browser.getVersion"}\\0')
+    api.send(f"{chromium.pid} {os.read(chromium.reader, 8000)}")
+"""
+
+
+def is_chromium(pid):
+    with contextlib.suppress(OSError):  # it is gone
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"/usr/lib/chromium/")
+
+
+async def test_a_chromium_starts_while_the_code_is_on_its_way():
+    async with guest_of("browser") as guest:
+        guest.start(CHROMIUM, chromium=True)
+        await until(lambda: any(map(is_chromium, descendants(guest.sandbox.pid))))
+        guest.connect()
+        guest.load(CHROMIUM)
+        guest.invoke()
+        assert b'"product":"Chrome/' in guest.until(session.Data).data
+
+
+async def test_without_the_manifests_line_there_is_no_chromium_to_drive(guest):
+    guest.start(CHROMIUM)
+    guest.connect()
+    guest.load(CHROMIUM)
+    guest.invoke()
+    assert "may not use a Chromium" in guest.until(session.End).detail
 
 
 async def test_code_byte_by_byte_is_the_same_code(guest):

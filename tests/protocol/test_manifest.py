@@ -43,6 +43,15 @@ def test_every_entry_is_read():
     )
 
 
+def test_a_chromium_starts_only_in_an_image_that_has_one():
+    assert Manifest.parse('image = "browser"\nchromium = true').chromium
+    assert Manifest.parse('image = "browser"\nchromium = true\nconclave = true').chromium
+    with pytest.raises(UsageError, match="the image 'python' has none, 'browser' has"):
+        Manifest.parse("chromium = true")
+    with pytest.raises(UsageError, match="write true"):
+        Manifest.parse('image = "browser"\nchromium = "--no-sandbox"')
+
+
 def test_relays_is_true_or_false_and_nothing_else():
     assert Manifest.parse("relays = true").relays and Manifest.parse("relays = true").network
     assert not Manifest.parse("relays = false").relays and not Manifest.parse("").network

@@ -53,7 +53,7 @@ EXAMPLES = [
     session.End(9, True, "the function raised E", "Traceback"),
     session.Bye(),
     session.Failed("box", "detail", "hint", ""),
-    control.Start(bytes(32), 1, 2, 3, 4, 5, 6, True),
+    control.Start(bytes(32), 1, 2, 3, 4, 5, 6, True, True),
     control.Bound(b"k" * 32, b"t" * 32),
     control.Measure(7, bytes(64)),
     control.Measured(7, b"evidence"),

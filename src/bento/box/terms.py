@@ -48,5 +48,6 @@ class Terms:
                 spool=manifest.spool,
                 patience=self.patience,
                 network=manifest.network,
+                chromium=manifest.chromium,
             )
         )

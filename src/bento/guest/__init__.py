@@ -15,6 +15,7 @@ asks for more.
     function    the upload: received, verified, called
     api         what `main` gets
     network     routes the function's plain sockets to the egress listener: the import hook
+    chromium    the Chromium that starts with an instance of the image `browser`
     names, dial, loops   what it puts into `socket` and `asyncio` when the function imports them
     blob        (host side) builds the blob out of all of these
 """

@@ -23,6 +23,7 @@ class AsyncApi:
         self.expires = api.expires
         self.log = api.log
         self.end = api.end
+        self.chromium = api.chromium
 
     @property
     def data(self) -> Path:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from bento.guest.boxes import Boxes
+    from bento.guest.chromium import Program, Supply
     from bento.guest.onion import OnionService
     from bento.guest.tor import TorWay
 
@@ -49,10 +50,12 @@ class Api:
         expires: int,
         tor: TorWay | None = None,
         way_out: WayOut | None = None,
+        chromiums: Supply | None = None,
     ) -> None:
         self._session = session
         self._tor = tor
         self._way_out = way_out
+        self._chromiums = chromiums
         self._folder = folder
         self.limits = limits
         self.expires = expires
@@ -127,6 +130,18 @@ class Api:
                 "this function may not use other boxes", "ask in its manifest: boxes = 1"
             )
         return self._way_out.boxes(self.expires)
+
+    def chromium(self) -> Program:
+        """A Chromium that nobody else drives, to be driven by the DevTools protocol on its two pipes (see
+        `bento.guest.chromium`). It has no way out but the proxy 127.0.0.1:1080, for a context that names
+        it. The instance's first is started while the code is still on its way. Whoever takes one ends it.
+
+        Raises PolicyError if the manifest has no line `chromium`, OSError if none can be started."""
+        if self._chromiums is None:
+            raise PolicyError(
+                "this function may not use a Chromium", "ask in its manifest: chromium = true"
+            )
+        return self._chromiums.take()
 
     def _tor_way(self) -> TorWay:
         if self._tor is None:

@@ -56,6 +56,7 @@ _MODULES = (
     "guest.knock",
     "guest.call",
     "guest.boxes",
+    "guest.chromium",
     "guest.function",
     "guest.connection",
     "guest.runtime",

@@ -30,6 +30,7 @@ EGRESS_PORT = 1080
 FOLDER = "/tmp"  # noqa: S108 - the sandbox's private tmpfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bento.guest.chromium import Supply
     from bento.guest.enclosure import Enclosure
     from bento.guest.tor import TorWay
     from bento.guest.way_out import WayOut
@@ -65,6 +66,7 @@ class Runtime:
         self._early: list[tuple[socket, bytes]] = []
         self._tor: TorWay | None = None
         self._way_out: WayOut | None = None
+        self._chromiums: Supply | None = None
         self._awake: set[SessionConnection] = set()
         self._wake_fd = posix.eventfd(0, posix.EFD_NONBLOCK | posix.EFD_CLOEXEC)
         self._listener = socket(fileno=LISTENER_FD)
@@ -223,6 +225,10 @@ class Runtime:
             if self.enclosure is not None:
                 salt = limits.SALT
                 self.enclosure.started(terms.function)
+            if terms.chromium:
+                from bento.guest.chromium import Supply
+
+                self._chromiums = Supply()
             self._function = Function(terms.function, terms.upload, salt)
             sys.stdout = sys.stderr = _Printed(self)
             network.install(EGRESS_PORT)
@@ -370,7 +376,7 @@ class Runtime:
         try:
             self._wait_loaded()
             terms = Limits(self.started.memory, self.started.disk, self.started.network)
-            ways = self._tor, self._way_out
+            ways = self._tor, self._way_out, self._chromiums
             api = Api(session, f"{FOLDER}/data", terms, self.started.expires, *ways)
             try:
                 self._function.call(api, args, kwargs, text)

@@ -64,6 +64,7 @@ class Start(Message, tag=0x40):
     spool: int = field(U32)  # bytes of unacknowledged answer kept for each session
     patience: int = field(U32)  # seconds for the upload to begin; a slow one ends the guest too
     network: bool = field(FLAG)  # whether any egress was granted
+    chromium: bool = field(FLAG)  # whether a Chromium starts with the instance, see guest.chromium
 
 
 class Bound(Message, tag=0x48):

@@ -30,6 +30,7 @@ _TIME = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)?", re.ASCII)
 _TIMES = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 CONCLAVE_FORM = "-conclave"
 """How the name of an image ends whose instances are conclaves: `conclave = true` adds it."""
+_BROWSER = "browser"  # the image that has a Chromium
 _EGRESS_RULES = 64
 _TOR_ITEMS = 16
 _TOR_ITEM = r"[a-z-]{1,32}(=[0-9]{1,7})?"
@@ -50,6 +51,7 @@ class Manifest:
     tor: tuple[str, ...] = field(default=())
     syscalls: str = ""  # the class of system calls it needs; "" is that of its image
     relays: bool = False  # whether it connects to relays' ORPorts
+    chromium: bool = False  # whether one starts with the instance
     boxes: int = 0  # instances on other boxes it may have at once, theirs included
     lease: int = 0  # it ends when nobody who may end it asked for so long that it go on; 0: never
 
@@ -78,13 +80,16 @@ class Manifest:
                 values[key] = reader(value)
             except ValueError as error:
                 problems.append(f"{key} = {value!r}: {error}")
+        image = values.get("image", cls.image)
+        if values.get("chromium") and image.removesuffix(CONCLAVE_FORM) != _BROWSER:
+            problems.append(f"chromium = true: the image {image!r} has none, {_BROWSER!r} has")
         if problems:
             raise UsageError(
                 "the manifest is wrong: " + "; ".join(problems),
                 f"it may have {', '.join(_READERS)}",
             )
-        if values.pop("conclave", False) and not values.get("image", "").endswith(CONCLAVE_FORM):
-            values["image"] = values.get("image", cls.image) + CONCLAVE_FORM
+        if values.pop("conclave", False) and not image.endswith(CONCLAVE_FORM):
+            values["image"] = image + CONCLAVE_FORM
         return cls(**values)
 
 
@@ -225,6 +230,12 @@ def _relays(value: object) -> bool:
     raise ValueError("write true for a function that connects to the ORPorts of Tor's relays")
 
 
+def _chromium(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("write true for a function that drives a Chromium")
+
+
 def _spool(value: object) -> int:
     size = read_size(value)
     if size < limits.SPOOL_MIN:
@@ -245,6 +256,7 @@ _READERS = {
     "egress": _egress,
     "tor": _tor,
     "relays": _relays,
+    "chromium": _chromium,
     "spool": _spool,
     "boxes": _boxes,
     "lease": _lease,

@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bento.functions.browser.client import build_upload
+from bento.functions.uploads import archived
+from bento.guest import chromium
 
 GUEST_UID = 299_998
 
@@ -30,17 +32,20 @@ channel = socket.socket(fileno=int(sys.argv[1]))
 listener = socket.create_server(("127.0.0.1", 1080))
 rights = array.array("i", [listener.fileno()])
 channel.sendmsg([b"L"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-sys.path[:0] = ["/tmp/function.zip", "/usr/lib/python3/dist-packages"]
+sys.path[:0] = ["/tmp/function.zip", "/tmp/guest.zip", "/usr/lib/python3/dist-packages"]
 sends = []
 class Api:
     def send(self, data):
         sends.append((time.monotonic() - called, len(data)))
         channel.sendall(data)
+    def chromium(self):
+        return chromium.Supply().take()
 call = json.loads(sys.argv[2])
 from dataclasses import replace
+from bento.guest import chromium
 from browser import guest
 guest.LIMITS = replace(guest.LIMITS, **call["limits"])
-guest.HEADLESS += tuple(call["flags"])
+chromium.HEADLESS += tuple(call["flags"])
 main = runpy.run_path("/tmp/function.zip")["main"]
 called = time.monotonic()
 main(Api(), **call["arguments"])
@@ -58,6 +63,13 @@ while ahead > 0:
 report = {"began": sends[0][0], "profiles": len(left), "processes": len(running)}
 os.write(2, b"\n" + json.dumps(report).encode())
 """
+
+RUNTIME = {
+    "bento/__init__.py": "",
+    "bento/guest/__init__.py": "",
+    "bento/guest/chromium.py": Path(chromium.__file__).read_text(),
+}
+"""What the function imports of the runtime around it."""
 
 JAIL = (
     *("bwrap", "--unshare-all", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"),
@@ -216,6 +228,8 @@ def calling(
         Path(folder).chmod(0o755)
         upload = Path(folder, "function.zip")
         upload.write_bytes(build_upload())
+        runtime = Path(folder, "guest.zip")
+        runtime.write_bytes(archived(RUNTIME))
         ours, theirs = socket.socketpair()
         as_root = os.geteuid() == 0
         drop = ("setpriv", f"--reuid={GUEST_UID}", f"--regid={GUEST_UID}", "--clear-groups")
@@ -224,6 +238,7 @@ def calling(
                 [
                     *(drop if as_root else ()), *JAIL,
                     "--ro-bind", str(upload), "/tmp/function.zip",
+                    "--ro-bind", str(runtime), "/tmp/guest.zip",
                     "/usr/bin/python3", "-I", "-S", "-c", INSIDE,
                     str(theirs.fileno()), json.dumps(call),
                 ],

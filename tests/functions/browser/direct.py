@@ -7,9 +7,10 @@ from PIL import Image
 from tests.functions.browser.site import Site
 
 from bento.functions.browser import jail
-from bento.functions.browser.chromium import HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.launch import launch, user_agent, version
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.tab import Tab
+from bento.guest.chromium import HEADLESS
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -19,7 +20,7 @@ def photograph(site: Site, path: str) -> Pixels:
     command = jail.command()
     command.insert(command.index("--unshare-all") + 1, "--share-net")
     flags = (*HEADLESS, user_agent(version()), "--host-resolver-rules=")
-    with Chromium(command, flags, profile=jail.PROFILE) as chromium:
+    with launch(command, flags, profile=jail.PROFILE) as chromium:
         tab = Tab(chromium.connection, LIMITS, proxy="direct://")
         tab.navigate(site.url(path))
         over, quiet = (lambda: False), (lambda _: site.is_quiet())

@@ -11,13 +11,15 @@ from tests.waiting import until
 
 from bento.functions.browser import jail
 from bento.functions.browser.cdp import ChromiumGoneError
-from bento.functions.browser.chromium import FLAGS, HEADLESS, Chromium, user_agent, version
+from bento.functions.browser.chromium import Chromium
+from bento.functions.browser.launch import launch, user_agent, version
+from bento.guest.chromium import FLAGS, HEADLESS
 
 SLEEPER = ["/bin/sh", "-c", "exec sleep 1000", "sh"]
 
 
 def jailed() -> Chromium:
-    return Chromium(jail.command(), profile=jail.PROFILE)
+    return launch(jail.command(), profile=jail.PROFILE)
 
 
 def test_it_answers_on_its_pipe_and_listens_nowhere() -> None:
@@ -48,14 +50,14 @@ def renderers(pid: int) -> list[int]:
 
 def test_a_program_that_ends_at_once_is_described() -> None:
     program = ["/bin/sh", "-c", "echo 'no such display' >&2; exit 7", "sh"]
-    with Chromium(program) as chromium:
+    with launch(program) as chromium:
         with pytest.raises(ChromiumGoneError):
             chromium.connection.call("Browser.getVersion")
         assert chromium.obituary() == "Chromium ended with status 7: no such display"
 
 
 def test_a_program_that_is_killed_is_described() -> None:
-    with Chromium(SLEEPER) as chromium:
+    with launch(SLEEPER) as chromium:
         os.kill(chromium.pid, 9)
         with pytest.raises(ChromiumGoneError):
             chromium.connection.call("Browser.getVersion")
@@ -65,7 +67,7 @@ def test_a_program_that_is_killed_is_described() -> None:
 def test_a_program_that_is_not_there_leaves_nothing() -> None:
     descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(OSError):
-        Chromium(["/usr/lib/chromium/not-there"])
+        launch(["/usr/lib/chromium/not-there"])
     assert set(os.listdir("/proc/self/fd")) <= set(descriptors)
 
 
@@ -74,7 +76,7 @@ def test_its_profile_and_descriptors_are_gone_with_it(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
-    with Chromium(SLEEPER) as chromium:
+    with launch(SLEEPER) as chromium:
         assert len(list(tmp_path.iterdir())) == 1
         pid = chromium.pid
     chromium.close()  # once more does no harm
@@ -88,7 +90,7 @@ def test_its_profile_and_descriptors_are_gone_with_it(
 
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     number = tmp_path / "pid"
-    with Chromium(["/bin/sh", "-c", f"sleep 1000 & echo $! > {number}; exec sleep 1000", "sh"]):
+    with launch(["/bin/sh", "-c", f"sleep 1000 & echo $! > {number}; exec sleep 1000", "sh"]):
         until = time.monotonic() + 10
         while not (number.exists() and number.read_text().endswith("\n")):
             assert time.monotonic() < until
@@ -104,7 +106,7 @@ def test_it_inherits_only_its_pipe(tmp_path: Path) -> None:
     """Other descriptors of ours, even inheritable ones of this moment, are not its business."""
     listing = tmp_path / "fds"
     with (tmp_path / "secret").open("w") as secret:
-        with Chromium(["/bin/sh", "-c", f"ls -l /proc/self/fd > {listing}; sleep 9", "sh"]):
+        with launch(["/bin/sh", "-c", f"ls -l /proc/self/fd > {listing}; sleep 9", "sh"]):
             until = time.monotonic() + 10
             while not (listing.exists() and "total" in listing.read_text()):
                 assert time.monotonic() < until

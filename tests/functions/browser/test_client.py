@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.functions.browser.box import RUNTIME
 from tests.functions.browser.whole import whole
 from warcio.archiveiterator import ArchiveIterator
 
@@ -28,6 +29,7 @@ from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import Exchange, Failure, Pack
 from bento.functions.browser.packing import HEADER, MAGIC
 from bento.functions.browser.sizes import KIB, MAX_ANSWER_BYTES, SIZE_SETS
+from bento.functions.uploads import archived
 from bento.protocol.manifest import Manifest, manifest_text
 
 PAGE = Pack(
@@ -77,25 +79,29 @@ def test_the_upload_holds_nothing_of_the_half_at_home() -> None:
     with zipfile.ZipFile(io.BytesIO(build_upload())) as archive:
         names = set(archive.namelist())
         text = b"".join(archive.read(name) for name in names)
-    assert names.isdisjoint({f"browser/{n}.py" for n in ("client", "replay", "jail", "warc")})
+    assert names.isdisjoint(
+        {f"browser/{n}.py" for n in ("client", "launch", "replay", "jail", "warc")}
+    )
     assert b"import bento" not in text
     bento = {line for line in text.splitlines() if line.startswith(b"from bento")}
     assert bento <= {
         b"from bento.errors import BoxError",
         b"from bento.errors import RemoteProtocolError, UsageError",
+        b"from bento.guest.chromium import DEAD_PROXY, HEIGHT, WIDTH",
     }  # which the guest has
 
 
 def test_the_upload_loads_in_a_bare_interpreter(tmp_path: Path) -> None:
-    """As in a sandbox: no site packages but Debian's, none of ours, no environment."""
-    upload = tmp_path / "function.zip"
+    """As in a sandbox: no site packages but Debian's, of ours only the runtime's, no environment."""
+    upload, runtime = tmp_path / "function.zip", tmp_path / "guest.zip"
     upload.write_bytes(build_upload())
+    runtime.write_bytes(archived(RUNTIME))
     script = (
-        "import sys, runpy; sys.path[:0] = [sys.argv[1], '/usr/lib/python3/dist-packages'];"
+        "import sys, runpy; sys.path[:0] = [*sys.argv[1:], '/usr/lib/python3/dist-packages'];"
         "main = runpy.run_path(sys.argv[1])['main']; print(main.__annotations__['url'].__name__)"
     )
     run = subprocess.run(
-        ["/usr/bin/python3", "-I", "-S", "-c", script, str(upload)],
+        ["/usr/bin/python3", "-I", "-S", "-c", script, str(upload), str(runtime)],
         capture_output=True, text=True, check=True, env={}, cwd="/",
     )  # fmt: skip
     assert run.stdout == "str\n"

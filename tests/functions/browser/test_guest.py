@@ -3,12 +3,14 @@
 import random
 import time
 from collections.abc import Callable
+from errno import EAGAIN
 
 import pytest
 from tests.functions.browser.box import call, calling
 from tests.functions.browser.site import FONT, Site, https, svg
 
 from bento.functions.browser import guest
+from bento.functions.browser.chromium import Program
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
 from bento.functions.browser.sizes import KIB, MIB, WARM_UP_BYTES
@@ -167,9 +169,14 @@ def test_without_a_padding_the_answer_is_as_long_as_it_is(site: Site) -> None:
 class Outbox:
     def __init__(self) -> None:
         self.sent: list[tuple[float, int]] = []
+        self.answer = bytearray()
 
     def send(self, data: bytes) -> None:
         self.sent.append((time.monotonic(), len(data)))
+        self.answer += data
+
+    def chromium(self) -> Program:
+        raise OSError(EAGAIN, "no more processes")
 
 
 @pytest.mark.parametrize("noise", [0, 100_000, 200_000])
@@ -218,14 +225,9 @@ def test_a_page_that_cannot_be_packed_is_a_failure_of_a_public_size(
     body = Exchange("GET", "http://a.test/", status=200, body=bytes(24 * MIB))
     too_large = Pack(url="http://a.test/", exchanges=(body,) * 4)
     monkeypatch.setattr(guest, "fetch", lambda *_: too_large)
-    pieces: list[bytes] = []
-
-    class Api:
-        def send(self, data: bytes) -> None:
-            pieces.append(data)
-
-    guest.main(Api(), "http://a.test/", timing="none")
-    failure = decode(b"".join(pieces), "x2").failure
+    outbox = Outbox()
+    guest.main(outbox, "http://a.test/", timing="none")
+    failure = decode(bytes(outbox.answer), "x2").failure
     assert failure and failure.kind == "size"
 
 
@@ -236,16 +238,18 @@ def test_a_fault_of_the_function_is_a_failure_of_a_public_size(
         raise RuntimeError("a \x1b bug")
 
     monkeypatch.setattr(guest, "fetch", faulty)
-    pieces: list[bytes] = []
-
-    class Api:
-        def send(self, data: bytes) -> None:
-            pieces.append(data)
-
-    guest.main(Api(), "http://a.test/", timing="none")
-    failure = decode(b"".join(pieces), "x2").failure
+    outbox = Outbox()
+    guest.main(outbox, "http://a.test/", timing="none")
+    failure = decode(bytes(outbox.answer), "x2").failure
     assert failure and failure.kind == "internal"
     assert "RuntimeError: a   bug" in failure.detail
+
+
+def test_a_box_that_cannot_start_a_chromium_is_a_failure_of_a_public_size() -> None:
+    outbox = Outbox()
+    guest.main(outbox, "http://a.test/", timing="none")
+    failure = decode(bytes(outbox.answer), "x2").failure
+    assert failure and failure.kind == "image"
 
 
 @pytest.mark.parametrize("wrong", [{"padding": "3MB"}, {"timing": "now"}, {"extras": "pdf"}])

@@ -14,12 +14,12 @@ from tests.functions.browser.site import Site, web
 
 from bento.errors import HostError
 from bento.functions.browser import jail, replay
-from bento.functions.browser.chromium import HEADLESS
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
 from bento.functions.browser.replay import Coming, Replay, open_window, screenshot
 from bento.functions.browser.window import GrowingWindow
+from bento.guest.chromium import HEADLESS
 
 Fetched = Callable[[str], Pack]
 

@@ -5,6 +5,7 @@
 # disk = "256 MiB"
 # lifetime = "10m"
 # cpu = 2.0
+# chromium = true
 # egress = ["*:*"]
 # ///
 """Browser, the part that runs on a box: fetches a page with a real browser and sends it whole.
@@ -22,7 +23,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from .cdp import CdpError, ChromiumGoneError
-from .chromium import HEADLESS, MEMORY, Chromium, user_agent, version
+from .chromium import MEMORY, Chromium, Program
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
 from .pack import Failure, Pack, PackError, is_url, plain
@@ -44,6 +45,8 @@ NO_ADDRESS = "http://invalid.invalid/"
 STOP_SECONDS = 1.0
 """For the bodies that are being read when the page is cut, to be ended."""
 
+Start = Callable[[], Program]
+
 Tell = Callable[[Pack], object]
 """Hears of a page what has come since it heard last."""
 
@@ -53,6 +56,7 @@ _turn = threading.Lock()
 
 class Api(Protocol):
     def send(self, data: bytes) -> object: ...
+    def chromium(self) -> Program: ...
 
 
 def main(
@@ -79,7 +83,7 @@ def main(
     for block in in_blocks(zeros(warm_up(padding))):
         api.send(block)
     with ExitStack() as afterwards:
-        answer = _answer(url, padding, EXTRAS[extras], afterwards)
+        answer = _answer(api.chromium, url, padding, EXTRAS[extras], afterwards)
         ready = time.monotonic() - started
         time.sleep(start_time(timing, ready) - ready)
         for block in in_blocks(answer):
@@ -103,10 +107,12 @@ def in_blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(block)
 
 
-def _answer(url: str, padding: str, extras: tuple[str, ...], afterwards: ExitStack) -> list[bytes]:
+def _answer(
+    start: Start, url: str, padding: str, extras: tuple[str, ...], afterwards: ExitStack
+) -> list[bytes]:
     """A fault of this very program must not look otherwise from outside than a page either."""
     try:
-        return encode(fetch(url, extras, LIMITS, afterwards), padding)
+        return encode(fetch(start, url, extras, LIMITS, afterwards), padding)
     except PackError as error:
         kind, what = "size", f"the page could not be packed: {error}"
     except Exception as error:
@@ -118,7 +124,7 @@ def _send_parts(api: Api, url: str, extras: tuple[str, ...]) -> None:
     sender = PartsSender(api.send)
     with ExitStack() as afterwards:
         try:
-            pack = fetch(url, extras, LIMITS, afterwards, sender.give)
+            pack = fetch(api.chromium, url, extras, LIMITS, afterwards, sender.give)
         except Exception as error:
             pack = _failed(url, "internal", _fault(error))
         sender.finish(pack)
@@ -135,6 +141,7 @@ def _failed(url: str, kind: str, what: str) -> Pack:
 
 
 def fetch(
+    start: Start,
     url: str,
     extras: tuple[str, ...],
     limits: Limits,
@@ -143,24 +150,30 @@ def fetch(
 ) -> Pack:
     """The page at `url`, as far as the limits allow; a Pack with a failure if there is none.
 
-    Its Chromium is killed by then; clearing up behind it, which takes longer, is left to `afterwards`.
+    The Chromium that `start` gave is killed by then; clearing up behind it, which takes longer, is left to
+    `afterwards`.
     """
     if not is_url(url):
         return _failed(url, "address", "this is no http or https address in printable ASCII")
     if not _turn.acquire(timeout=limits.page_seconds):
         return _failed(url, "busy", "the function is busy with another page")
     try:
-        return _fetch(url, extras, limits, afterwards, tell)
+        return _fetch(start, url, extras, limits, afterwards, tell)
     finally:
         _turn.release()
 
 
 def _fetch(
-    url: str, extras: tuple[str, ...], limits: Limits, afterwards: ExitStack, tell: Tell | None
+    start: Start,
+    url: str,
+    extras: tuple[str, ...],
+    limits: Limits,
+    afterwards: ExitStack,
+    tell: Tell | None,
 ) -> Pack:
     blank = Pack(url=url, date=int(time.time()))
     try:
-        chromium = Chromium(flags=(*HEADLESS, user_agent(version())))
+        chromium = Chromium(start())
     except OSError as error:
         return _failed(url, "image", f"the box cannot start Chromium: {error.strerror}")
     afterwards.enter_context(chromium)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bento.errors import HostError
-
-from .chromium import PROGRAM
+from bento.guest.chromium import PROGRAM
 
 TMP = "/tmp"  # noqa: S108 (inside the jail it is its own, and gone with it)
 PROFILE = f"{TMP}/profile"

@@ -16,12 +16,14 @@ from queue import SimpleQueue
 from typing import Self
 
 from bento.errors import HostError
+from bento.guest.chromium import ENVIRONMENT, HEADLESS
 
 from . import jail
 from .answers import Answers
 from .cdp import CdpError, ChromiumGoneError, Fields
-from .chromium import ENVIRONMENT, HEADLESS, Chromium, user_agent
+from .chromium import Chromium
 from .http import fulfilment, request_parts
+from .launch import launch, user_agent
 from .limits import LIMITS, Limits
 from .pack import MAX_EXCHANGES, UNANSWERED, Exchange, Pack
 from .stillness import is_still
@@ -209,7 +211,7 @@ def _start(pack: Pack, visible: bool) -> Chromium:
     environment = {**ENVIRONMENT, **(display.environment if display else {})}
     flags = (*(display.flags if display else HEADLESS), user_agent(pack.software))
     try:
-        return Chromium(jail.command(display), flags, environment, jail.PROFILE)
+        return launch(jail.command(display), flags, environment, jail.PROFILE)
     except OSError as error:
         raise HostError(f"Chromium cannot be started: {error.strerror}") from error
 

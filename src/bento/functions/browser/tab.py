@@ -8,8 +8,9 @@ Standard library only.
 import time
 from collections.abc import Callable, Mapping
 
+from bento.guest.chromium import DEAD_PROXY, HEIGHT, WIDTH
+
 from .cdp import CdpError, ChromiumGoneError, Connection, Fields, Handler
-from .chromium import DEAD_PROXY, HEIGHT, WIDTH
 from .limits import Limits
 
 TICK_SECONDS = 0.05
