@@ -66,6 +66,12 @@ class Report:
         return table
 
 
+class _Server(ThreadingHTTPServer):
+    """With the usual backlog of five a browser's sixth connection at once would be kept waiting a second."""
+
+    request_queue_size = 128
+
+
 class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """The demo's screen is not a web server's log."""
@@ -76,7 +82,7 @@ def web_site() -> Iterator[str]:
     """Debian's handbook as a web site on loopback; yields its address."""
     if not SITE.is_dir():
         raise HostError("the demo's web site is missing", "apt-get install debian-handbook")
-    server = ThreadingHTTPServer((WEB_ADDRESS, 0), partial(_Handler, directory=str(SITE)))
+    server = _Server((WEB_ADDRESS, 0), partial(_Handler, directory=str(SITE)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-from .cdp import CdpError, ChromiumGoneError
+from .cdp import CdpError, ChromiumGoneError, Fields
 from .chromium import MEMORY, Chromium, Program
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
@@ -195,14 +195,21 @@ class _Visit:
         self._blank = blank
         self._tell = tell
         self._connection = connection = chromium.connection
-        self._software = connection.call("Browser.getVersion").text("product")
+        self._software = ""
+        connection.send("Browser.getVersion", then=self._on_version)
+        stages = [{"urlPattern": "*", "requestStage": stage} for stage in ("Request", "Response")]
+        connection.send("Fetch.enable", {"patterns": stages}, refused=self._on_unrecorded)
         self._tab = tab = Tab(connection, limits, PROXY)
         self._recorder = Recorder(connection.send, limits, tab.frame, time.monotonic)
         connection.on("Fetch.requestPaused", self._recorder.paused)
         tab.on("Network.loadingFailed", self._recorder.failed)
         tab.on("Network.responseReceivedExtraInfo", self._recorder.cookies)
-        stages = [{"urlPattern": "*", "requestStage": stage} for stage in ("Request", "Response")]
-        connection.call("Fetch.enable", {"patterns": stages})
+
+    def _on_version(self, answer: Fields) -> None:
+        self._software = answer.text("product")
+
+    def _on_unrecorded(self, refusal: str) -> None:
+        raise CdpError(f"Chromium refused to be recorded: {refusal}")
 
     def run(self, extras: tuple[str, ...]) -> Pack:
         tab, seconds = self._tab, self._limits.page_seconds

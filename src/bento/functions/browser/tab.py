@@ -63,7 +63,7 @@ class Tab:
         self.on("Inspector.targetCrashed", self._on_crash)
         self._connection.on("Browser.downloadWillBegin", self._on_download)
         self._connection.on("Target.detachedFromTarget", self._on_detached)
-        # Sent together, and in order, so that the last answer says that all is done.
+        # Sent together, and in order: what follows them finds all of it done.
         self._connection.send(
             "Browser.setDownloadBehavior",
             {"behavior": "deny", "browserContextId": context, "eventsEnabled": True},
@@ -73,7 +73,7 @@ class Tab:
         self._send("Inspector.enable")
         # The Network domain would keep bodies; they are taken as they come, so it gets no room.
         self._send("Network.enable", {"maxTotalBufferSize": 1, "maxResourceBufferSize": 1})
-        self.resize(HEIGHT)
+        self._send(*_window(HEIGHT))
 
     def on(self, event: str, handler: Handler) -> None:
         self._connection.on(event, handler, self.session)
@@ -147,10 +147,7 @@ class Tab:
         return True
 
     def resize(self, height: int) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False},
-        )
+        self.call(*_window(height))
 
     def complete(
         self,
@@ -261,3 +258,9 @@ class Tab:
         target = self._connection.call("Target.getTargetInfo", {"targetId": self.frame})
         info = target.fields("targetInfo")
         return info.text("title"), info.text("url")
+
+
+def _window(height: int) -> tuple[str, dict[str, object]]:
+    """The command that gives a page a window so many pixels high."""
+    metrics = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    return "Emulation.setDeviceMetricsOverride", metrics
