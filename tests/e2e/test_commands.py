@@ -185,7 +185,7 @@ def test_a_page_comes_back_packed_padded_and_saved(network, tmp_path):
         done = bento("browse", "--json", "-o", tmp_path / "out", f"{site}/")
     assert done.status == 0, done.err
     assert done.json["title"] == "A page"
-    assert (done.json["warm_up"], done.json["received"]) == (128 << 10, 256 << 10)
+    assert (done.json["warm_up"], done.json["received"]) == (224 << 10, 256 << 10)
     assert (tmp_path / "out" / "page.warc").read_bytes().startswith(b"WARC/1.1")
     assert (tmp_path / "out" / "page.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "out" / "page.mhtml").stat().st_size

@@ -187,7 +187,7 @@ def test_an_answer_is_sent_in_blocks_that_tell_only_its_padded_size(
     monkeypatch.setattr(guest, "fetch", lambda *_: page)
     outbox = Outbox()
     guest.main(outbox, "http://a.test/", timing="none")
-    assert [size for _, size in outbox.sent] == [64 * KIB] * (2 + 4)
+    assert [size for _, size in outbox.sent] == [64 * KIB] * 3 + [32 * KIB] + [64 * KIB] * 4
 
 
 def test_the_warm_up_leaves_before_anything_is_known_of_the_page(
@@ -216,7 +216,7 @@ def test_the_start_is_counted_from_the_call(monkeypatch: pytest.MonkeyPatch) -> 
     outbox = Outbox()
     called = time.monotonic()
     guest.main(outbox, "http://a.test/")
-    assert outbox.sent[2][0] - called == pytest.approx(2, abs=0.4)
+    assert outbox.sent[4][0] - called == pytest.approx(2, abs=0.4)
 
 
 def test_a_page_that_cannot_be_packed_is_a_failure_of_a_public_size(

@@ -18,11 +18,11 @@ gives as little away as the paper's multiples of 1 MB, for about half the bytes.
 MAX_ANSWER_BYTES = 128 * MIB
 """No answer is larger, whatever the set: the client stops reading there."""
 
-WARM_UP_BYTES = 128 * KIB
+WARM_UP_BYTES = 224 * KIB
 """Zeros that leave at the moment of the call, while nothing is known of the page yet. A fresh circuit
-lets 124 cells go in a round trip and twice as many in each next one (proposal 324), so an answer of
-512 KiB would wait three times; this doubles the window while the page is being fetched, and the
-answer waits once."""
+lets 124 cells go, and one more for each that arrived (proposal 324; more slowly beyond 600), so an
+answer of 256 KiB, 540 cells, would wait two round trips and one of 512 KiB three. These 470 cells open
+the window to 594 while the page is being fetched: then the one does not wait and the other once."""
 
 
 def _doubling(size: int) -> int:

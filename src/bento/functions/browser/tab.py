@@ -13,7 +13,7 @@ from bento.guest.chromium import DEAD_PROXY, HEIGHT, WIDTH
 from .cdp import CdpError, ChromiumGoneError, Connection, Fields, Handler
 from .limits import Limits
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.02
 """How often a waiting tab looks at the clock."""
 
 PAINTED = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(0))))"
@@ -262,5 +262,6 @@ class Tab:
 
 def _window(height: int) -> tuple[str, dict[str, object]]:
     """The command that gives a page a window so many pixels high."""
-    metrics = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    metrics: dict[str, object] = {"width": WIDTH, "height": height}
+    metrics |= {"deviceScaleFactor": 1, "mobile": False}
     return "Emulation.setDeviceMetricsOverride", metrics
