@@ -93,7 +93,7 @@ async def test_where_it_cannot_be_done_nothing_is_left_behind():
 
 def test_a_page_that_does_not_fit_is_told_of_instead():
     stored = []
-    leaving.leave(Stored(stored), "http://a/", [bytes(3 << 20)], "x2", bytes(32), 1, 400 << 10)
+    leaving.leave(Stored(stored), "http://a/", [bytes(3 << 20)], "x2", bytes(32), 1, 500 << 10)
     opener = Opener(bytes(32))
     answer = b"".join(opener.feed(b"".join(stored)))
     assert opener.content.name == "page.x2"
