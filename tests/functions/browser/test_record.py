@@ -393,6 +393,39 @@ def test_what_was_posted_is_kept_within_its_limit() -> None:
     assert [c.limit for c in chromium.recorder.cuts] == ["request_bytes"]
 
 
+def test_what_is_kept_besides_bodies_has_a_limit_of_its_own() -> None:
+    """Else a page could fill the function's memory with headers and with what it sends."""
+    sent = {"postDataEntries": [{"bytes": base64.b64encode(bytes(1000)).decode()}]}
+    for more in ({"headers": {"X": "x" * 1000}}, {"url": "http://a.test/" + "x" * 1000}, sent):
+        chromium = Chromium(replace(LIMITS, head_bytes=2500))
+        for name in "abcd":
+            chromium.ask(name, **more)  # type: ignore[arg-type]
+        assert [told.split()[0] for told in chromium.told()] == ["Fetch.continueRequest"] * 2 + [
+            "Fetch.failRequest"
+        ] * 2
+        assert [cut.limit for cut in chromium.recorder.cuts] == ["head_bytes"]
+
+
+def test_what_a_server_says_of_its_answers_counts_too() -> None:
+    chromium = Chromium(replace(LIMITS, head_bytes=2500))
+    for name in "abcd":
+        chromium.ask(name)
+        chromium.respond(name, 204, X="x" * 1000)
+        lines = {"Set-Cookie": "y" * 1000}
+        event = {"requestId": f"n-{name}", "statusCode": 204, "headers": lines}
+        chromium.recorder.cookies(Fields(event))
+    kept = [value for each in chromium.recorder.exchanges() for _, value in each.headers]
+    assert kept == ["x" * 1000, "y" * 1000]
+    assert chromium.recorder.stopped == "head_bytes"
+
+
+def test_a_method_that_no_pack_may_hold_is_refused_alone(chromium: Chromium) -> None:
+    chromium.ask("odd", method="M" * 300)
+    chromium.whole("x")
+    assert chromium.told()[:2] == ["Fetch.failRequest odd", "Fetch.continueRequest x"]
+    assert chromium.bodies() == {"x": b"body"}
+
+
 def test_a_poll_with_the_same_answer_is_kept_once(chromium: Chromium) -> None:
     for body in (b"same", b"same", b"new"):
         chromium.whole("x", body)

@@ -44,6 +44,9 @@ class Limits:
     request_bytes: int = 1 * MIB
     """The body of one request."""
 
+    head_bytes: int = 8 * MIB
+    """All that is kept besides: addresses, headers, what the page sent. 4 KiB for each response."""
+
     responses: int = 2000
     """The heaviest of 101 Debian pages asks for 296 things."""
 

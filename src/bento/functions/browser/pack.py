@@ -55,6 +55,11 @@ def is_url(text: str) -> bool:
     return len(text) <= MAX_URL_CHARS and _URL.fullmatch(text) is not None
 
 
+def is_method(text: str) -> bool:
+    """Whether a pack may hold a request of this method; browsers send any token, of any length."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def is_header(name: str, value: str) -> bool:
     """Whether this is a header that cannot break out of its line."""
     return (
@@ -99,7 +104,7 @@ class Exchange:
     cut: str = ""
 
     def __post_init__(self) -> None:
-        must(_TOKEN.fullmatch(self.method), "a request's method is malformed")
+        must(is_method(self.method), "a request's method is malformed")
         must(is_url(self.url), "a request's address is malformed")
         must(len(self.request_body) <= MAX_BODY_BYTES, "a request's body is too long")
         must(len(self.body) <= MAX_BODY_BYTES, "a response's body is too long")

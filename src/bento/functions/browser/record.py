@@ -39,6 +39,7 @@ from .pack import (
     Exchange,
     Failure,
     Headers,
+    is_method,
     is_url,
     plain,
 )
@@ -50,7 +51,7 @@ READ_BYTES = 256 * KIB
 FLUSH_SECONDS = 0.5
 """For a read to answer after the second one; it does not if there is nothing to answer."""
 
-ENDS = frozenset({"page_seconds", "responses", "page_bytes"})
+ENDS = frozenset({"page_seconds", "responses", "page_bytes", "head_bytes"})
 """Limits that end the whole recording."""
 
 
@@ -125,7 +126,8 @@ class Recorder:
         self._open: dict[str, _Request] = {}
         self._arrived: list[_Request] = []
         self._cookies: dict[tuple[str, int], list[str]] = {}
-        self._total = 0
+        self._total = 0  # bytes of bodies
+        self._heads = 0  # bytes of all that is kept besides
         self.stopped = ""
         """The limit that ended the recording, once it has ended."""
         self.failure: Failure | None = None
@@ -213,20 +215,23 @@ class Recorder:
             self._asked(event)
 
     def _asked(self, event: Fields) -> None:
-        request = event.fields("request")
-        identity, url = event.text("requestId"), request.text("url")
+        identity = event.text("requestId")
+        method, url, headers, body = request_parts(event.fields("request"))
         if url.startswith(("data:", "blob:")):  # they carry their own content
             self._let_through(identity)
-        elif not self._may_ask(url):
+        elif not self._may_ask(method, url):
             self._refuse(identity)
         else:
-            method, url, headers, body = request_parts(request)
+            body = self._bounded(body, url)
+            if not self._has_room(len(url) + _size(headers) + len(body)):
+                self._refuse(identity)
+                return
             asked = _Request(
                 id=identity,
                 method=method,
                 url=url,
                 headers=headers,
-                body=self._bounded(body, url),
+                body=body,
                 kind=event.text("resourceType"),
                 network_id=event.text("networkId"),
                 since=self._clock(),
@@ -237,13 +242,22 @@ class Recorder:
                 self.page_url, self.page_status = url, 0
             self._let_through(identity)
 
-    def _may_ask(self, url: str) -> bool:
-        if self.stopped or not is_url(url):
+    def _may_ask(self, method: str, url: str) -> bool:
+        if self.stopped or not is_url(url) or not is_method(method):
             return False
         if len(self._requests) >= self._limits.responses:
             self.cut("responses", "the page asks for more")
             self.stop("responses")
             return False
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        """Counts bytes that are to be kept besides bodies; where they are too many the recording ends."""
+        if self._heads + size > self._limits.head_bytes:
+            self.cut("head_bytes", "what the page asks, and what it is told about the answers")
+            self.stop("head_bytes")
+            return False
+        self._heads += size
         return True
 
     def _bounded(self, body: bytes, url: str) -> bytes:
@@ -266,9 +280,10 @@ class Recorder:
         request.since = self._clock()
         request.status = int(event.number("responseStatusCode"))
         request.reason = plain(event.text("responseStatusText"))
-        request.answer_headers = safe_headers(
+        headers = safe_headers(
             (header.text("name"), header.text("value")) for header in event.each("responseHeaders")
         )
+        request.answer_headers = headers if self._has_room(_size(headers)) else ()
         if self._is_page(event):
             self.page_status = request.status
         if error := event.text("responseErrorReason"):
@@ -307,7 +322,7 @@ class Recorder:
         """Set-Cookie is kept from the Fetch domain; only this event of the Network domain has it."""
         values = event.fields("headers").texts()
         lines = [v for n, v in values.items() if n.lower() == "set-cookie"]
-        if lines:  # several are one value, a line each
+        if lines and self._has_room(len(lines[0])):  # several are one value, a line each
             key = event.text("requestId"), int(event.number("statusCode"))
             self._cookies[key] = lines[0].split("\n")
 
@@ -413,3 +428,8 @@ class Recorder:
 
     def _refuse(self, identity: str) -> None:
         self._send("Fetch.failRequest", {"requestId": identity, "errorReason": "BlockedByClient"})
+
+
+def _size(headers: Headers) -> int:
+    """Bytes, nearly: these are what Chromium made of bytes."""
+    return sum(len(name) + len(value) for name, value in headers)
