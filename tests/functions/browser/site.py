@@ -279,6 +279,23 @@ HANDLERS: dict[str, Callable[[Handler], None]] = {
         b"fetch('/late-' + Math.random()).catch(() => 0); open('/popup');"
         b"</script>"
     ),
+    "/speculates": html(
+        b'<script type=speculationrules>{"prerender": [{"source": "list", "urls": ["/plain?next"],'
+        b' "eagerness": "immediate"}]}</script>'
+        b"<script>setTimeout(() => { location = '/plain?next' }, 700)</script>"
+    ),
+    "/serves-itself": html(
+        b"<p id=p>early</p><script>navigator.serviceWorker.register('/answers.js');"
+        b"navigator.serviceWorker.oncontrollerchange = () => fetch('/made-up').then(r => r.text())"
+        b".then(t => { p.textContent = t })</script>"
+    ),
+    "/answers.js": lambda h: h.answer(
+        200,
+        "text/javascript",
+        b"onactivate = e => e.waitUntil(clients.claim());"
+        b"onfetch = e => { if (e.request.url.endsWith('made-up')) e.respondWith("
+        b"fetch('/data.json?sw').then(r => r.text()).then(t => new Response('worker ' + t))) }",
+    ),
     "/sw.js": lambda h: h.answer(
         200, "text/javascript", b"self.addEventListener('install', () => fetch('/from-sw'));"
     ),

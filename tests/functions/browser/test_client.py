@@ -88,6 +88,7 @@ def test_the_upload_holds_nothing_of_the_half_at_home() -> None:
         b"from bento.errors import BoxError",
         b"from bento.errors import RemoteProtocolError, UsageError",
         b"from bento.guest.chromium import DEAD_PROXY, HEIGHT, WIDTH",
+        b"from bento.guest.chromium import Program",
     }  # which the guest has
 
 

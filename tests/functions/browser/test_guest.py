@@ -10,10 +10,10 @@ from tests.functions.browser.box import call, calling
 from tests.functions.browser.site import FONT, Site, https, svg
 
 from bento.functions.browser import guest
-from bento.functions.browser.chromium import Program
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
 from bento.functions.browser.sizes import KIB, MIB, WARM_UP_BYTES
+from bento.guest.chromium import Program
 
 Fetched = Callable[[str], Pack]
 
@@ -385,6 +385,12 @@ def test_a_dialog_does_not_hold_the_page_up(site: Site) -> None:
     pack = fetch(site.url("/alert"))
     assert pack.cuts == ()
     assert pack.failure is None
+
+
+def test_a_page_that_swaps_itself_for_a_prerendered_one_is_that_one(site: Site) -> None:
+    pack = fetch(site.url("/speculates"))
+    assert pack.failure is None
+    assert pack.final_url == site.url("/plain?next")
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,15 @@ def test_scripts_run_as_they_did(fetched: Fetched) -> None:
         assert "no CORS" in evaluate(page, "document.body.innerText"), "origins are kept"
 
 
+def test_a_service_worker_answers_as_it_did(fetched: Fetched, site: Site) -> None:
+    pack = fetched("/serves-itself")
+    site.hits.clear()
+    with Replay(pack) as page:
+        assert evaluate(page, "p.textContent") == 'worker {"items": ["built", "by", "JS"]}'
+        assert wanted(page) == []
+    assert site.hits == []
+
+
 def test_a_request_with_a_clock_in_its_query_is_answered(fetched: Fetched, site: Site) -> None:
     with Replay(fetched("/volatile")) as page:
         assert "built" in evaluate(page, "document.getElementById('p').textContent")

@@ -8,7 +8,9 @@ import shutil
 import signal
 import threading
 import time
-from typing import Protocol, Self
+from typing import Self
+
+from bento.guest.chromium import Program
 
 from .cdp import Connection
 
@@ -17,16 +19,6 @@ MEMORY = "it may need more memory than the function has"
 STOP_SECONDS = 5.0
 LAST_WORDS_SECONDS = 0.5
 TAIL_BYTES = 2000
-
-
-class Program(Protocol):
-    """bento.guest.chromium.Program, as `api.chromium` gives it."""
-
-    pid: int
-    reader: int
-    writer: int
-    errors: int
-    home: str
 
 
 class Chromium:

@@ -2,8 +2,9 @@
 
 from typing import Any, Protocol
 
+from bento.guest.chromium import Program
+
 from . import guest
-from .chromium import Program
 
 
 class Api(Protocol):

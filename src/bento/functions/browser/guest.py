@@ -22,8 +22,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
+from bento.guest.chromium import Program
+
 from .cdp import CdpError, ChromiumGoneError, Fields
-from .chromium import MEMORY, Chromium, Program
+from .chromium import MEMORY, Chromium
 from .failures import PROXY, ask_proxy, explain
 from .limits import LIMITS, Limits
 from .pack import Failure, Pack, PackError, is_url, plain
