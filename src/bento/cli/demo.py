@@ -147,13 +147,15 @@ async def browse(report: Report, network: Network, wire: Wire, url: str) -> None
                 f"{on_wire:,} bytes on the user's wire",
             ]
     browser.check(pack)
-    OUTPUT.mkdir(exist_ok=True)
-    with report.step("open the page offline in Chromium, network off") as remarks:
-        blocked = await asyncio.to_thread(replay.screenshot, pack, OUTPUT / "page.png")
-        remarks += [f"{OUTPUT}/page.png", f"{blocked} requests had no answer and were blocked"]
-    with report.step("save the page as a WARC") as remarks:
-        saved = await asyncio.to_thread(browser.save, pack, OUTPUT)
-        remarks.append(", ".join(str(path) for path in saved))
+    with report.step("open the page offline in Chromium, network off, and save it") as remarks:
+        blocked, saved = await asyncio.to_thread(_open_and_save, pack)
+        remarks += [f"{blocked} requests had no answer and were blocked", *map(str, saved)]
+
+
+def _open_and_save(pack: Pack) -> tuple[int, list[Path]]:
+    """(requests that were blocked, files)."""
+    with replay.Replay(pack) as page:
+        return page.blocked, browser.save(pack, OUTPUT, page)
 
 
 async def _fetch(box: Box, url: str) -> tuple[Pack, int]:

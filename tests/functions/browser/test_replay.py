@@ -17,7 +17,7 @@ from bento.functions.browser import jail, replay
 from bento.functions.browser.limits import LIMITS
 from bento.functions.browser.pack import UNANSWERED, Exchange, Pack
 from bento.functions.browser.packing import decode
-from bento.functions.browser.replay import Coming, Replay, open_window, screenshot
+from bento.functions.browser.replay import Coming, Replay, open_window
 from bento.functions.browser.window import GrowingWindow
 from bento.guest.chromium import HEADLESS
 
@@ -327,12 +327,6 @@ def test_a_pack_without_its_page_shows_an_error_and_fetches_nothing(site: Site) 
     assert site.hits == []
 
 
-def test_a_screenshot_is_saved_and_says_what_was_blocked(tmp_path: Path) -> None:
-    path = tmp_path / "page.png"
-    assert screenshot(html("<img src='http://b.test/x.png'>"), path) >= 1
-    assert pixels(path.read_bytes()).shape[1] == 1280
-
-
 def test_in_a_window_links_that_lead_out_are_answered_with_a_notice(
     monkeypatch: pytest.MonkeyPatch, fetched: Fetched, site: Site
 ) -> None:
@@ -364,4 +358,4 @@ def test_without_a_display_no_window_is_opened(monkeypatch: pytest.MonkeyPatch) 
 def test_a_machine_without_chromium_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jail, "PROGRAM", "/usr/lib/chromium/not-there")
     with pytest.raises(HostError, match="Chromium is not installed"):
-        screenshot(html("<p>x"), Path("unused.png"))
+        Replay(html("<p>x"))

@@ -109,15 +109,16 @@ def check(pack: Pack) -> None:
         raise FunctionError(pack.failure.detail, hint)
 
 
-def save(pack: Pack, directory: Path) -> list[Path]:
+def save(pack: Pack, directory: Path, page: replay.Replay | None = None) -> list[Path]:
     """Writes page.warc, page.mhtml and page.png; returns those that could be made.
 
-    The last two are made here by replaying the pack: then they show what the archive holds. Where
-    that cannot be done they are the box's word for it, if it was asked (`extras`).
+    The last two are made here by replaying the pack (in `page`, if it is open already): then they show
+    what the archive holds. Where that cannot be done they are the box's word for it, if it was asked
+    (`extras`).
     Raises HostError if the directory cannot be written.
     """
     parts = {"page.warc": warc.archive(pack), "page.mhtml": pack.mhtml, "page.png": pack.picture}
-    parts |= _made_here(pack)
+    parts |= _made_of(page) if page else _made_here(pack)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [_write(directory / name, content) for name, content in parts.items() if content]
@@ -131,9 +132,13 @@ def _made_here(pack: Pack) -> dict[str, bytes]:
         return {}
     try:
         with replay.Replay(pack) as page:
-            return {"page.mhtml": page.mhtml(), "page.png": page.picture()}
+            return _made_of(page)
     except HostError:
         return {}
+
+
+def _made_of(page: replay.Replay) -> dict[str, bytes]:
+    return {"page.mhtml": page.mhtml(), "page.png": page.picture()}
 
 
 def _write(path: Path, content: bytes) -> Path:

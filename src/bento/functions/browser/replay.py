@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Self
 
@@ -218,16 +217,6 @@ def _start(pack: Pack, visible: bool) -> Chromium:
 
 def _gone(error: CdpError) -> HostError:
     return HostError(f"the saved page could not be shown: {error}")
-
-
-def screenshot(pack: Pack, path: Path) -> int:
-    """Saves a picture of the page as PNG; returns how many requests were blocked.
-
-    Raises HostError.
-    """
-    with Replay(pack) as page:
-        path.write_bytes(page.picture())
-        return page.blocked
 
 
 def open_window(pack: Pack, coming: Coming | None = None) -> int:
