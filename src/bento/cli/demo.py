@@ -78,11 +78,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def web_site() -> Iterator[str]:
+def web_site(folder: Path = SITE) -> Iterator[str]:
     """Debian's handbook as a web site on loopback; yields its address."""
-    if not SITE.is_dir():
+    if not folder.is_dir():
         raise HostError("the demo's web site is missing", "apt-get install debian-handbook")
-    server = _Server((WEB_ADDRESS, 0), partial(_Handler, directory=str(SITE)))
+    server = _Server((WEB_ADDRESS, 0), partial(_Handler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
