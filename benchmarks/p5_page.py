@@ -68,11 +68,10 @@ def over_tor(url: str, socks: str) -> float:
 
 async def with_browser(network: Network, url: str, timing: str) -> tuple[float, int]:
     """(seconds from the request to the last byte, resources of the page)."""
+    upload = browser.build_upload()
     async with await network.box() as box:
         began = time.perf_counter()
-        instance, session = await box.run(
-            browser.build_upload(), **browser.arguments(url, timing=timing)
-        )
+        instance, session = await box.run(upload, **browser.arguments(url, timing=timing))
         await session.close_input()
         pack = await browser.read_pack(session)
         took = time.perf_counter() - began

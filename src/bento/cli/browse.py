@@ -114,9 +114,10 @@ async def _fetch(
     from bento.face import connect
     from bento.functions.browser import client
 
+    upload = client.build_upload()
     async with connect(**place(args)) as box:
         instance, session = await box.run(
-            client.build_upload(),
+            upload,
             text=False,
             on_log=None,
             trust=conclave.trust(args),

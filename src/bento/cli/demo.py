@@ -131,6 +131,7 @@ class Wire:
 async def browse(report: Report, network: Network, wire: Wire, url: str) -> None:
     """The Browser function on a box of the network, its page at home."""
     with report.step("build a circuit that ends at a box") as remarks:
+        browser.build_upload()  # while nobody waits for it
         box = await network.box()
         remarks.append(f"{box.name.nickname}, three relays away")
     async with box:

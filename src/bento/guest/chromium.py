@@ -78,6 +78,7 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 PATIENCE = 60.0  # seconds for somebody to take the one that is ready
+_SOON = ("json", "dataclasses", "zipfile")  # what a function that drives one, a zip, will import
 _HOME = "/tmp/chromium-"  # noqa: S108 - the sandbox's private tmpfs
 _SHELL = "/bin/sh"
 _SCRIPT = f"""
@@ -111,7 +112,7 @@ class Supply:
         self._ready: Program | None = None
         try:
             self._ready = self._start()
-            start_new_thread(self.give_up, (PATIENCE,))
+            start_new_thread(self._wait, ())
         except (OSError, RuntimeError):
             pass  # whoever asks is told
 
@@ -120,6 +121,11 @@ class Supply:
         with self._lock:
             ready, self._ready = self._ready, None
             return ready or self._start()
+
+    def _wait(self) -> None:
+        for name in _SOON:
+            __import__(name)
+        self.give_up(PATIENCE)
 
     def give_up(self, patience: float) -> None:
         """Ends the one that is ready if nobody takes it in so many seconds."""

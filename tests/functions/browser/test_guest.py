@@ -388,7 +388,7 @@ def test_a_dialog_does_not_hold_the_page_up(site: Site) -> None:
 
 
 def test_a_page_that_swaps_itself_for_a_prerendered_one_is_that_one(site: Site) -> None:
-    pack = fetch(site.url("/speculates"))
+    pack = fetch(site.url("/speculates"), quiet_seconds=2)
     assert pack.failure is None
     assert pack.final_url == site.url("/plain?next")
 
