@@ -13,9 +13,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
 
 from bento.errors import LocalProtocolError, RemoteProtocolError
+from bento.onion.wire import Rows
 
 BODY_BYTES = 509  # the body of a fixed cell
 CELL_BYTES = 514  # circuit id (4), command (1), body
@@ -27,6 +27,8 @@ _HEAD = struct.Struct(">IB")
 _VARIABLE_HEAD = struct.Struct(">IBH")
 _FIRST_HEAD = struct.Struct(">HBH")  # before VERSIONS is settled, circuit ids have two bytes
 _PADDING = bytes(BODY_BYTES)
+_BODIES = Rows(f"{BODY_BYTES}s")
+_CELLS = Rows(f"{_HEAD.size}x{BODY_BYTES}s")
 
 
 class Command(IntEnum):
@@ -109,8 +111,7 @@ def pack(circuit: int, command: int, body: bytes = b"") -> bytes:
 def pack_run(circuit: int, bodies: bytes) -> bytes:
     """RELAY cells of one circuit; `bodies` is a whole number of 509-byte bodies."""
     head = _HEAD.pack(circuit, Command.RELAY)
-    parts = [bodies[at : at + BODY_BYTES] for at in range(0, len(bodies), BODY_BYTES)]
-    return b"".join(chain.from_iterable((head, part) for part in parts))
+    return head + head.join(_BODIES.cut(bodies))
 
 
 def pack_versions(versions: tuple[int, ...] = LINK_VERSIONS_OFFERED) -> bytes:
@@ -192,8 +193,8 @@ def _bucket(buffer: bytes, at: int, run: int) -> list[RelayRun]:
     first = buffer[at : at + 4]
     end = at + run * CELL_BYTES
     if all(buffer[at + n : end : CELL_BYTES] == first[n : n + 1] * run for n in range(4)):
-        parts = [buffer[s + 5 : s + CELL_BYTES] for s in range(at, end, CELL_BYTES)]
-        return [RelayRun(int.from_bytes(first, "big"), b"".join(parts))]
+        bodies = b"".join(_CELLS.cut(buffer[at:end]))
+        return [RelayRun(int.from_bytes(first, "big"), bodies)]
     by_circuit: dict[bytes, list[bytes]] = {}
     for start in range(at, end, CELL_BYTES):
         circuit = buffer[start : start + 4]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bento.errors import RemoteProtocolError
@@ -57,7 +57,7 @@ class Hop:
         self._awaited: deque[bytes] = deque()
         self._random_cell = self._draw_random_cell()
 
-    def digest_into(self, body: bytearray) -> None:
+    def digest_into(self, body: bytearray | memoryview) -> None:
         """Counts a body that is not DATA into the forward digest and writes it there."""
         self._forward.update(body)
         body[5:9] = self._forward.digest()[:4]
@@ -154,10 +154,13 @@ class Hop:
         return messages[0], points[0] if points else None
 
 
-def _data_positions(commands: bytes, first: int, increment: int) -> list[int]:
+def _data_positions(commands: bytes, first: int, increment: int) -> Sequence[int]:
     """Where in a run stand the DATA cells numbered `first`, `first + increment`, ... (from 1)."""
-    if commands.count(_DATA_BYTE) < first:
+    known = commands.count(_DATA_BYTE)
+    if known < first:
         return []
+    if known == len(commands):
+        return range(first - 1, known, increment)
     at = [index for index, command in enumerate(commands) if command == RelayCommand.DATA]
     return at[first - 1 :: increment]
 
@@ -171,15 +174,16 @@ class Layers:
 
     def seal(self, message: RelayMessage, hop: int) -> bytes:
         """One encrypted body for hop number `hop`. DATA must go through `seal_data`."""
-        return self.seal_several((message,), hop)
+        body = relay.pack_body(message)
+        self.hops[hop].digest_into(body)
+        return self._encrypt(body, hop)
 
-    def seal_several(self, messages: Iterable[RelayMessage], hop: int) -> bytes:
-        """The same for messages that leave together: one AES call per hop."""
-        bodies = bytearray()
-        for message in messages:
-            body = relay.pack_body(message)
-            self.hops[hop].digest_into(body)
-            bodies += body
+    def seal_sendmes(self, digests: Sequence[bytes], hop: int) -> bytes:
+        """The encrypted bodies that acknowledge `digests`: one AES call per hop."""
+        bodies = relay.pack_sendmes(digests)
+        view = memoryview(bodies)
+        for at in range(0, len(bodies), BODY_BYTES):
+            self.hops[hop].digest_into(view[at : at + BODY_BYTES])
         return self._encrypt(bodies, hop)
 
     def seal_data(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.onion.cells import BODY_BYTES
 from bento.onion.netinfo import Address
-from bento.onion.wire import Reader, vector
+from bento.onion.wire import Reader, Rows, vector
 
 HEADER = struct.Struct(">BHHIH")
 MAX_DATA = BODY_BYTES - HEADER.size  # 498
@@ -26,10 +27,11 @@ DIGEST_AT = 5
 SENDME_DIGEST_BYTES = 20
 
 _BODY = struct.Struct(">BHHIH498s")
+_DATA = Rows(f"{HEADER.size}x{MAX_DATA}s")
 
 _ZEROS_BEFORE_RANDOM = 4  # so that a later protocol can tell padding from data
 _TOO_LONG = "a relay cell claims more data than it can hold"
-_FULL = divmod(MAX_DATA, 256)
+_FULL = MAX_DATA.to_bytes(2, "big")
 _SENDME_VERSION = 1
 _FLOW_VERSION = 0
 _NO_STREAM = 0
@@ -141,19 +143,17 @@ def _alike(bodies: bytes, count: int) -> bool:
 def _parse_data(bodies: bytes, count: int) -> RelayMessage:
     """DATA of one stream as one message: full cells are cut out without looking at each."""
     stream = int.from_bytes(bodies[3:5], "big")
-    sizes = list(zip(bodies[9::BODY_BYTES], bodies[10::BODY_BYTES], strict=True))
-    if sizes.count(_FULL) == count:
-        size = len(bodies)
-        parts = [bodies[at : at + MAX_DATA] for at in range(HEADER.size, size, BODY_BYTES)]
-    else:
-        parts = []
-        at = HEADER.size
-        for high, low in sizes:
-            size = high << 8 | low
-            if size > MAX_DATA:
-                raise RemoteProtocolError(_TOO_LONG)
-            parts.append(bodies[at : at + size])
-            at += BODY_BYTES
+    high, low = bodies[9::BODY_BYTES], bodies[10::BODY_BYTES]
+    if high == _FULL[:1] * count and low == _FULL[1:] * count:
+        return RelayMessage(RelayCommand.DATA, stream, b"".join(_DATA.cut(bodies)), count)
+    parts = []
+    at = HEADER.size
+    for upper, lower in zip(high, low, strict=True):
+        size = upper << 8 | lower
+        if size > MAX_DATA:
+            raise RemoteProtocolError(_TOO_LONG)
+        parts.append(bodies[at : at + size])
+        at += BODY_BYTES
     return RelayMessage(RelayCommand.DATA, stream, b"".join(parts), count)
 
 
@@ -250,6 +250,19 @@ def end_name(reason: int) -> str:
 def pack_sendme(digest: bytes) -> bytes:
     """An authenticated circuit-level SENDME (proposal 289)."""
     return bytes([_SENDME_VERSION]) + vector(digest[:SENDME_DIGEST_BYTES], 2)
+
+
+def pack_sendmes(digests: Sequence[bytes]) -> bytearray:
+    """Bodies of circuit-level SENDMEs that leave together, with empty digests of their own."""
+    said = [pack_sendme(digest) for digest in digests]
+    size = len(said[0])
+    head = HEADER.pack(RelayCommand.SENDME, 0, _NO_STREAM, 0, size)
+    rest = MAX_DATA - size - _ZEROS_BEFORE_RANDOM
+    noise = os.urandom(rest * len(said))
+    zeros = bytes(_ZEROS_BEFORE_RANDOM)
+    return bytearray().join(
+        head + data + zeros + noise[at * rest : (at + 1) * rest] for at, data in enumerate(said)
+    )
 
 
 def parse_sendme(data: bytes) -> bytes:
