@@ -13,7 +13,7 @@ from bento.errors import LocalProtocolError, RemoteProtocolError
 from bento.onion import cells, keys, linkspec, ntor3, relay
 from bento.onion.cells import BODY_BYTES, Cell, CellReader, Command, DestroyReason, RelayRun
 from bento.onion.certs import RelayIdentity
-from bento.onion.circuit import MAX_INCOMING_STREAMS, Circuit
+from bento.onion.circuit import MAX_INCOMING_STREAMS, MAX_KEPT_STREAMS, Circuit
 from bento.onion.congestion import PathKind, Vegas, VegasParams
 from bento.onion.crypto import x25519_public
 from bento.onion.errors import CircuitClosed, StreamEnded
@@ -438,6 +438,17 @@ async def test_unread_data_makes_xoff_and_reading_it_xon() -> None:
     assert world.heard == [RelayMessage(C.XON, stream.number, relay.pack_xon())]
 
 
+async def test_a_peer_that_does_not_stop_at_xoff_ends_the_circuit(monkeypatch) -> None:
+    monkeypatch.setattr("bento.onion.stream.MAX_UNREAD_BYTES", XOFF_BYTES + 2000)
+    world = await built(congestion=CC)
+    world.relays[2].end.window.increment = 31
+    stream = await opened(world)
+    for _ in range((XOFF_BYTES + 2000) // 400 + 1):
+        assert not world.circuit.closed.done()
+        world.say(C.DATA, stream.number, bytes(400))
+    assert world.destroyed == DestroyReason.PROTOCOL
+
+
 async def test_xoff_stops_the_writer_and_xon_lets_it_go_at_its_rate() -> None:
     world = await built(congestion=CC)
     stream = await opened(world)
@@ -512,6 +523,16 @@ async def test_streams_of_one_client_are_bounded() -> None:
         world.say(C.BEGIN, number, b":80\0")
     assert world.commands().count(C.CONNECTED) == MAX_INCOMING_STREAMS
     assert world.commands().count(C.END) == 2
+
+
+async def test_streams_that_a_client_never_ends_are_forgotten_in_the_end() -> None:
+    world = await built()
+    world.circuit.on_begin = lambda incoming: incoming.refuse()
+    for number in range(1, MAX_KEPT_STREAMS + 100):
+        world.say(C.BEGIN, number, b":80\0")
+    assert len(world.circuit._streams) == MAX_KEPT_STREAMS
+    world.say(C.DATA, 1, b"late")
+    assert not world.circuit.closed.done()
 
 
 async def test_a_begin_that_names_nothing_closes_the_circuit() -> None:

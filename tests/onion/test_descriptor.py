@@ -158,3 +158,9 @@ def test_the_ed25519_form_of_an_x25519_key() -> None:
         ed = bytes(SigningKey(bytes([number]) * 32).verify_key)
         back = descriptor.ed25519_of_x25519(crypto_sign_ed25519_pk_to_curve25519(ed))
         assert back == ed[:31] + bytes([ed[31] & 127])
+
+
+@pytest.mark.parametrize("pace", ["9" * 5000, "1000", "x", ""])
+def test_a_pace_that_no_service_has_is_none(pace: str) -> None:
+    plain = f"create2-formats 2\nflow-control 1-2 {pace}\n"
+    assert descriptor_reader._read_inner(plain, 1, bytes(32), NOW).sendme_increment is None

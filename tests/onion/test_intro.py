@@ -133,6 +133,17 @@ def test_the_same_introduction_twice_is_dropped() -> None:
         opened(message, at)
 
 
+def test_what_does_not_open_uses_nothing_up_and_stands_in_nobodys_way() -> None:
+    at, client = point(), Client()
+    left, message = at.left, client.message()
+    for number in range(5):
+        with pytest.raises(RemoteProtocolError):
+            opened(message[:-32] + bytes([number]) * 32, at)
+    assert at.left == left and not at.seen
+    opened(message, at)
+    assert at.left == left - 1
+
+
 def test_the_same_cookie_over_another_point_is_dropped_for_five_minutes() -> None:
     cookies = CookieMemory()
     point().open(Client().message(), SUBCREDENTIALS, cookies, NOW)

@@ -109,6 +109,52 @@ async def test_small_records_that_came_together_are_one_piece(relays_context):
     server.close()
 
 
+async def test_while_reading_is_paused_what_came_can_be_read_at_once_and_an_end_is_left_to_asyncio(
+    relays_context,
+):
+    begin, end = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader, writer):
+        await begin.wait()
+        writer.write(b"cell" * 1000)
+        await end.wait()
+        writer.close()
+
+    user, link, server = await linked(relays_context, talk)
+    await until(lambda: user.is_secured)
+    link.pause_reading()
+    begin.set()
+    read: list[bool] = []
+    await until(lambda: read.append(link.read_paused()) or len(user.data) == 4000)
+    assert read[-1] and not link.read_paused()
+    end.set()
+    link.resume_reading()
+    await until(lambda: user.ends == 1)
+    assert user.data == b"cell" * 1000 and not link.read_paused()
+    server.close()
+
+
+async def test_a_relay_that_takes_nothing_is_given_up_before_memory_is(relays_context, monkeypatch):
+    monkeypatch.setattr("bento.onion.tls_link.MAX_UNSENT_BYTES", 1 << 20)
+    over = asyncio.Event()
+
+    async def deaf(reader, writer):
+        writer.transport.pause_reading()
+        await over.wait()
+        writer.close()
+
+    user, link, server = await linked(relays_context, deaf)
+    await until(lambda: user.is_secured)
+    written = 0
+    while not link.is_closing:
+        link.write(bytes(1 << 18))
+        written += 1 << 18
+        assert written < 64 << 20
+    await until(lambda: user.ends == 1)
+    over.set()
+    server.close()
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"\x16\x03\x01\xff\xff" * 99])
 async def test_what_is_no_tls_ends_the_link_and_nothing_of_it_is_delivered(answer):
     async def no_tls(reader, writer):

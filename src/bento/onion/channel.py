@@ -29,6 +29,7 @@ from bento.onion.tls_link import TlsLink
 
 CONNECT_SECONDS = 60.0
 MAX_CIRCUITS = 4096  # far above what the limits of relays let a client have
+QUEUE_BYTES = 256 * 1024  # so much goes to TLS at once, which then says when it is too much
 PATIENCE_SECONDS = 0.005  # C-tor's scheduler (KIST) writes to a link every 10 ms
 
 _CIRCUIT_CELLS = frozenset({Command.CREATED2, Command.DESTROY, Command.RELAY_EARLY})
@@ -56,6 +57,7 @@ class Channel:
         self._tls: TlsLink | None = None
         self._circuits: dict[int, Circuit] = {}
         self._outgoing: list[bytes] = []
+        self._queued = 0
         self._urgent = False
         self._flush_timer: asyncio.Handle | None = None
         self._crowding = Crowding()
@@ -157,7 +159,10 @@ class Channel:
         before they are read, they have.
         """
         self._outgoing.append(data)
-        if (not patient or self._gathering is not None) and not self._urgent:
+        self._queued += len(data)
+        if self._queued >= QUEUE_BYTES:
+            self._flush()
+        elif (not patient or self._gathering is not None) and not self._urgent:
             self._urgent = True
             self._cancel_flush()
             self._flush_timer = self._loop.call_soon(self._flush)
@@ -179,6 +184,7 @@ class Channel:
             self._padding.traffic(self._loop.time())
             self._tls.write(data)
         self._outgoing.clear()
+        self._queued = 0
 
     def _cancel_flush(self) -> None:
         if self._flush_timer is not None:
@@ -241,8 +247,9 @@ class Channel:
             self._gathering = self._loop.call_later(GATHER_SECONDS, self._read_on)
 
     def _read_on(self) -> None:
+        """Stays paused for as long as the crowd does."""
         self._gathering = None
-        if self._tls is not None:
+        if self._tls is not None and not (self._tls.read_paused() and self._gathering):
             self._tls.resume_reading()
 
     def _plan_padding(self) -> None:

@@ -34,6 +34,7 @@ BUILD_SECONDS = 60.0  # C-tor's upper limit for one circuit
 REQUEST_SECONDS = 60.0
 MAX_RELAY_EARLY = 8  # tor-spec 5.6
 MAX_INCOMING_STREAMS = 512  # on one rendezvous circuit; C-tor has no limit of its own
+MAX_KEPT_STREAMS = 1024  # beyond so many, those that only the other side could end are forgotten
 _STREAM_NUMBERS = 0xFFFF
 
 Handshake = NtorClient | Ntor3Client
@@ -217,10 +218,19 @@ class Circuit:
             raise
 
     def _new_stream(self, number: int) -> Stream:
+        if len(self._streams) >= MAX_KEPT_STREAMS:
+            self._forget_half_closed()
         windowed = not isinstance(self._layers.hops[-1].window, Vegas)
         stream = Stream(self, number, self.last_hop, windowed=windowed)
         self._streams[number] = stream
         return stream
+
+    def _forget_half_closed(self) -> None:
+        """The eldest; what still comes for it is dropped, as for any number that nobody knows."""
+        for number, stream in self._streams.items():
+            if stream.state is StreamState.HALF_CLOSED:
+                del self._streams[number]
+                return
 
     def _free_number(self) -> int:
         for _ in range(_STREAM_NUMBERS):
@@ -299,12 +309,8 @@ class Circuit:
 
     def _acknowledge(self, digests: Sequence[bytes], hop: int) -> None:
         self._check_open()
-        sendmes = [
-            relay.circuit_message(RelayCommand.SENDME, relay.pack_sendme(digest))
-            for digest in digests
-        ]
-        self._spend(len(sendmes))
-        bodies = self._layers.seal_several(sendmes, hop)
+        self._spend(len(digests))
+        bodies = self._layers.seal_sendmes(digests, hop)
         self._link.send(cells.pack_run(self.id, bodies), patient=True)
 
     def receive_cell(self, command: int, body: bytes) -> None:

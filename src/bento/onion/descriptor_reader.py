@@ -52,7 +52,7 @@ _POINT = re.compile(
     r"enc-key ntor (\S+)\n"
     rf"enc-key-cert\n{_CERT}\n?"
 )
-_FLOW = re.compile(r"(?m)^flow-control (\d+)-(\d+) (\d+)$")
+_FLOW = re.compile(r"(?m)^flow-control (\d{1,3})-(\d{1,3}) (\d{1,3})$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ What an INTRODUCE2 must pass, as in C-tor (`hs_cell_parse_introduce2`,
     6    the link specifiers name one relay with IPv4 (or IPv6), RSA and Ed25519 identity
     7    the rendezvous cookie was not seen by the service before (replay)
 
+What does not open is not remembered, and uses nothing up: anybody can send it.
+
 A point serves a random number of introductions (16,384 to 32,768) and a random time (18 to 24 h),
 then another takes its place: so the replay cache stays small, and nobody can learn from outside
 when a point will go.
@@ -153,19 +155,16 @@ class IntroductionPoint:
         client = reader.take(X25519_BYTES)
         sealed = reader.take(max(reader.left - SHA3_BYTES, 0))
         mac = reader.take(SHA3_BYTES)
-        self._note(client + sealed)
+        digest = hashlib.sha256(client + sealed).digest()[:DIGEST_BYTES]
+        if digest in self.seen:
+            raise Replayed("an INTRODUCE2 was sent twice")
         share = self.keys.share(client)
         plain = _unseal(share, subcredentials, message[:-SHA3_BYTES], sealed, mac)
+        self.seen.add(digest)
+        self.left -= 1
         found = _parse_plain(plain, share)
         cookies.add(found.cookie, now)
         return found
-
-    def _note(self, sealed: bytes) -> None:
-        digest = hashlib.sha256(sealed).digest()[:DIGEST_BYTES]
-        if digest in self.seen:
-            raise Replayed("an INTRODUCE2 was sent twice")
-        self.seen.add(digest)
-        self.left -= 1
 
 
 def _unseal(

@@ -10,7 +10,8 @@
 A half-closed stream keeps its number until the other side has ended it too: late cells for it are
 normal, and are still counted against its window, so that a peer cannot send without end.
 With fixed windows each 50 cells *consumed* are acknowledged; with congestion control the reader
-says XOFF when too much waits, and XON when it has been read (proposal 324, 4).
+says XOFF when too much waits, and XON when it has been read (proposal 324, 4); a peer that sends on and
+on after it ends the circuit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bento.onion.relay import MAX_DATA, Connected, EndReason, RelayCommand, Rela
 from bento.onion.window import STREAM_INCREMENT, STREAM_START, FixedWindow, ReceiveWindow
 
 XOFF_BYTES = 500 * MAX_DATA  # cc_xoff_client: what may wait unread before we say XOFF
+MAX_UNREAD_BYTES = 8 << 20  # more than was under way when we said XOFF: C-tor's windows are smaller
 PACED_BURST_BYTES = 8 * MAX_DATA  # under an advised rate: full cells, not one per few bytes
 BURST_CELLS = 128  # cells sealed at once; more would let one stream hold up the others
 
@@ -260,6 +262,8 @@ class Stream:
         self._buffered += len(data)
         self._chunks.append(data)
         self._readable.set()
+        if self._buffered > MAX_UNREAD_BYTES:
+            raise RemoteProtocolError("the peer does not stop where it was told to")
         if self._receive is None and self._buffered > XOFF_BYTES and not self._told_to_stop:
             self._told_to_stop = True
             self._send_message(RelayCommand.XOFF, relay.pack_xoff())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import ssl
 from typing import Protocol, cast
 
@@ -21,6 +22,10 @@ from bento.onion.netinfo import Address
 
 READ_BYTES = 256 * 1024  # about 500 cells: the most that is opened at once
 WRITE_BUFFER_BYTES = 256 * 1024  # about 500 cells; beyond it streams wait
+MAX_UNSENT_BYTES = (
+    4 << 20
+)  # a relay that takes nothing for as long is no use: streams stopped long before
+LINGER_SECONDS = 30.0  # for what was written before `close`
 PIECE_BYTES = 64 * 1024  # delivered at once: so much stays in the processor's caches all the way
 _RECORD_BYTES = 16 * 1024  # RFC 8446 5.1
 
@@ -79,6 +84,10 @@ class TlsLink(asyncio.BufferedProtocol):
             self.abort()
             return
         self._flush()
+        if self._transport is not None and (
+            self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES
+        ):
+            self.abort()
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._closing:
@@ -87,6 +96,20 @@ class TlsLink(asyncio.BufferedProtocol):
     def resume_reading(self) -> None:
         if self._transport is not None and not self._closing:
             self._transport.resume_reading()
+
+    def read_paused(self) -> bool:
+        """Reads once while reading is paused, past asyncio: to resume, be called and pause again costs as
+        much as opening thirty cells. False: nothing had come, or the connection has ended."""
+        if self._transport is None or self._closing:
+            return False
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        try:
+            count = os.readv(descriptor, [self._arrived])
+        except OSError:  # nothing there, or an end that the transport will meet, too
+            return False
+        if count:
+            self.buffer_updated(count)
+        return count > 0
 
     def close(self) -> None:
         """Says goodbye after what was written."""
@@ -100,6 +123,7 @@ class TlsLink(asyncio.BufferedProtocol):
             self._flush()
         self._closing = True
         self._transport.close()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
         self._closing = True
