@@ -61,8 +61,11 @@ class Population:
         return len(self.weight)
 
     def pick(self, rng: np.random.Generator, count: int, *, guard: bool = False) -> Ints:
-        """`count` relays, by weight; guards, or middles: others than exits, which are kept for exiting."""
-        usable = self.guard & ~self.exit if guard else ~self.exit
+        """`count` relays, by weight; guards, or middles: others than exits, which are kept for exiting
+        unless a network has nothing else."""
+        wanted = self.guard if guard else np.ones(len(self), dtype=np.bool_)
+        usable = wanted & ~self.exit
+        usable = usable if usable.any() else wanted
         weight = np.where(usable, self.weight, 0)
         return rng.choice(len(self), size=count, p=weight / weight.sum())
 

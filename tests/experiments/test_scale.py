@@ -84,6 +84,13 @@ def test_a_consensus_is_read_with_its_flags(tmp_path: Path) -> None:
         read_consensus(path)
 
 
+def test_a_network_in_which_every_relay_is_an_exit_can_be_simulated_too() -> None:
+    """A private network's consensus says so of all its relays."""
+    everything = np.ones(4, dtype=np.bool_)
+    small = Population(np.full(4, 1e4), everything, everything)
+    assert simulate(Plan(3), Options(), small).completion.max() < 60
+
+
 @pytest.fixture(scope="module")
 def network() -> Population:
     return synthetic(np.random.default_rng(5), 500)
