@@ -222,10 +222,10 @@ def test_there_may_be_more_files_than_descriptors(below, room):
     used = max(map(int, os.listdir("/proc/self/fd")))
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
     try:
-        for number in range(100):
-            write(folder, f"f{number}", b"x" * 40 * number)
-        assert all(read(folder, f"f{n}") == b"x" * 40 * n for n in range(100))
-        for number in range(100):
+        for number in range(300):
+            write(folder, f"f{number}", b"%4000d" % number)
+        assert all(read(folder, f"f{n}") == b"%4000d" % n for n in range(300))
+        for number in range(300):
             folder.truncate(f"f{number}", 1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
