@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bento.errors import TorError
+from bento.functions.browser.sizes import WARM_UP_BYTES
 
 
 def record(content: int, kind: int = 23) -> bytes:
@@ -159,8 +160,8 @@ def test_each_sent_case_is_what_the_browser_would_have_sent() -> None:
     assert told == {
         "1MB": Answer(0, 1_000_000, 2.4),
         "7MB": Answer(0, 7_000_000, 2.4),
-        "x2": Answer(131_072, 524_288, 2.4),
-        "x2-fixed": Answer(131_072, 524_288, 8.0),
+        "x2": Answer(WARM_UP_BYTES, 524_288, 2.4),
+        "x2-fixed": Answer(WARM_UP_BYTES, 524_288, 8.0),
     }
     assert len({case.name for case in CASES}) == len(CASES)
 
