@@ -184,6 +184,15 @@ def html(body: bytes) -> Callable[[Handler], None]:
     return lambda h: h.answer(200, "text/html", b"<!doctype html><title>t</title>" + body)
 
 
+def speculates(how: str) -> Callable[[Handler], None]:
+    """A page that announces where it goes next, and goes there."""
+    rules = '{"%s": [{"source": "list", "urls": ["/plain?next"], "eagerness": "immediate"}]}'
+    return html(
+        f"<script type=speculationrules>{rules % how}</script>"
+        "<script>setTimeout(() => { location = '/plain?next' }, 700)</script>".encode()
+    )
+
+
 HANDLERS: dict[str, Callable[[Handler], None]] = {
     "/": redirect("/rich", 301),
     "/rich": rich,
@@ -279,11 +288,8 @@ HANDLERS: dict[str, Callable[[Handler], None]] = {
         b"fetch('/late-' + Math.random()).catch(() => 0); open('/popup');"
         b"</script>"
     ),
-    "/speculates": html(
-        b'<script type=speculationrules>{"prerender": [{"source": "list", "urls": ["/plain?next"],'
-        b' "eagerness": "immediate"}]}</script>'
-        b"<script>setTimeout(() => { location = '/plain?next' }, 700)</script>"
-    ),
+    "/prefetch": speculates("prefetch"),
+    "/prerender": speculates("prerender"),
     "/serves-itself": html(
         b"<p id=p>early</p><script>navigator.serviceWorker.register('/answers.js');"
         b"navigator.serviceWorker.oncontrollerchange = () => fetch('/made-up').then(r => r.text())"

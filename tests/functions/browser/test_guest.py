@@ -387,10 +387,14 @@ def test_a_dialog_does_not_hold_the_page_up(site: Site) -> None:
     assert pack.failure is None
 
 
-def test_a_page_that_swaps_itself_for_a_prerendered_one_is_that_one(site: Site) -> None:
-    pack = fetch(site.url("/speculates"), quiet_seconds=2)
-    assert pack.failure is None
+@pytest.mark.parametrize("how", ["/prefetch", "/prerender"])
+def test_what_a_page_announces_is_not_fetched_behind_the_recorders_back(
+    site: Site, how: str
+) -> None:
+    pack = fetch(site.url(how), quiet_seconds=2)
     assert pack.final_url == site.url("/plain?next")
+    assert pack.status == 200
+    assert sorted(site.hits) == sorted(by_path(pack))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bento.errors import HostError
-from bento.guest.chromium import PROGRAM
+from bento.guest.chromium import NOTHING_AHEAD, PROGRAM
 
 TMP = "/tmp"  # noqa: S108 (inside the jail it is its own, and gone with it)
 PROFILE = f"{TMP}/profile"
@@ -92,4 +92,5 @@ def command(display: Display | None = None) -> list[str]:
         )
     become = BECOME if os.geteuid() == 0 else ()
     binds = display.binds if display else ()
-    return [*become, "/usr/bin/bwrap", *NAMESPACES, *MOUNTS, *binds, "--", PROGRAM]
+    start = ["/bin/sh", "-c", NOTHING_AHEAD + 'exec "$0" "$@"', PROGRAM]
+    return [*become, "/usr/bin/bwrap", *NAMESPACES, *MOUNTS, *binds, "--", *start]
