@@ -36,7 +36,7 @@ FORMS = {
     rf"(?: Port=\d+,unix:{ONION_SOCKET}(?:-8080)?)+(?: ClientAuthV3=[A-Z2-7]{{52}})*",
     "DEL_ONION": rf"DEL_ONION {ONION}",
     "HSFETCH": rf"HSFETCH {ONION}(?: SERVER={RELAY})*",
-    "+HSPOST": rf"\+HSPOST HSADDRESS={ONION}\r\n(?:[ -~]*\r\n)*\.",
+    "+HSPOST": rf"\+HSPOST (?:SERVER={RELAY} )*HSADDRESS={ONION}\r\n(?:[ -~]*\r\n)*\.",
 }
 COMPILED = {name: re.compile(form) for name, form in FORMS.items()}
 
@@ -188,8 +188,9 @@ class ModelTor:
         return ["250 OK"]
 
     def _hspost(self, peer: Peer, words: list[str]) -> list[str]:
-        if words[0].removeprefix("HSADDRESS=") not in peer.addresses:
-            self.breaches.append("HSPOST " + words[0])
+        named = next(word for word in words if word.startswith("HSADDRESS="))
+        if named.removeprefix("HSADDRESS=") not in peer.addresses:
+            self.breaches.append("HSPOST " + named)
         return ["250 OK"]
 
     # -- inside --------------------------------------------------------------------------------

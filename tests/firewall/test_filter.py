@@ -290,6 +290,19 @@ def test_only_a_proved_address_can_be_published():
     assert sent(talk.say(post))
 
 
+def test_each_directory_named_counts_as_a_descriptor_published():
+    talk = Talk(settings("onion-services", "onion-keys", "onion-publish=6"))
+    talk.command(
+        f"ADD_ONION ED25519-V3:{SECRET_KEY} Port=80", f"250-ServiceID={OWN_SERVICE}", "250 OK"
+    )
+    named = " ".join(f"SERVER={number:040X}" for number in range(1, 6))
+    talk.command(f"+HSPOST {named} HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n.", "250 OK")
+    post = f"+HSPOST {{}}HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n."
+    two = f"SERVER={1:040X} SERVER={2:040X} "
+    assert "onion-publish" in told(talk.say(post.format(two)))
+    assert sent(talk.say(post.format("")))
+
+
 @pytest.mark.parametrize("answer", ["250 EXTENDED x", "250 OK", "250 EXTENDED"])
 def test_an_answer_of_tor_that_cannot_be_read_is_an_error(answer):
     talk = Talk()

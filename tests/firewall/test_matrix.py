@@ -79,6 +79,7 @@ TO_TOR = [
     (f"HSFETCH {OTHER_SERVICE}", f"HSFETCH {OTHER_SERVICE}"),
     (f"HSFETCH {OTHER_SERVICE.upper()} SERVER={A}", f"HSFETCH {OTHER_SERVICE} SERVER=${A}"),
     (f"+HSPOST HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n..x\r\n.", f"+HSPOST HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n..x\r\n."),
+    (f"+hspost HSADDRESS={OWN_SERVICE} SERVER={A} server=${B}~name\r\nhs-descriptor 3\r\n.", f"+HSPOST SERVER=${A} SERVER=${B} HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n."),
 ]  # fmt: skip
 
 ANSWERED = [
@@ -217,7 +218,12 @@ REFUSED = [
     (f"HSFETCH {OTHER_SERVICE}" + f" SERVER={A}" * 9, 512),
     (f"HSPOST HSADDRESS={OWN_SERVICE}", 512),
     (f"+HSPOST HSADDRESS={OTHER_SERVICE}\r\nhs-descriptor 3\r\n.", 513),
-    (f"+HSPOST SERVER={A} HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n.", 513),
+    (f"+HSPOST SERVER={A} HSADDRESS={OTHER_SERVICE}\r\nhs-descriptor 3\r\n.", 513),
+    (f"+HSPOST SERVER=moria1 HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n.", 512),
+    (f"+HSPOST SERVER={A}" + f" SERVER={A}" * 16 + f" HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n.", 512),
+    (f"+HSPOST SERVER={A}\r\nhs-descriptor 3\r\n.", 513),
+    (f"+HSPOST HSADDRESS={OWN_SERVICE} HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n.", 513),
+    (f"+HSPOST HSADDRESS={OWN_SERVICE} PORT=1\r\nhs-descriptor 3\r\n.", 513),
     (f"+HSPOST HSADDRESS={OWN_SERVICE}\r\nrouter x\r\n.", 554),
     (f"+HSPOST HSADDRESS={OWN_SERVICE}\r\nhs-descriptor 3\r\n\x00\r\n.", 512),
     ("+HSPOST\r\nhs-descriptor 3\r\n.", 512),

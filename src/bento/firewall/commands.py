@@ -197,9 +197,11 @@ class HsFetch:
 class HsPost:
     address: str
     descriptor: bytes
+    servers: tuple[str, ...] = ()
 
     def line(self) -> str:
-        return f"HSPOST HSADDRESS={self.address}"
+        named = (f"SERVER=${fingerprint}" for fingerprint in self.servers)
+        return " ".join(("HSPOST", *named, f"HSADDRESS={self.address}"))
 
 
 Command = (

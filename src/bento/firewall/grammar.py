@@ -334,19 +334,23 @@ def _hs_fetch(args: Tokens) -> c.HsFetch:
 def _hs_post(args: Tokens, data: bytes | None) -> c.HsPost:
     if data is None:
         raise malformed("HSPOST must be sent as +HSPOST with a descriptor")
+    _count(args, 1, 1 + limits.MAX_POST_SERVERS, "HSPOST")
+    addresses, servers = [], []
     for arg in args:
-        if arg.plain().upper().startswith("SERVER="):
-            raise never("HSPOST SERVER=", "tor chooses the directories", 513)
-    _count(args, 1, 1, "HSPOST")
-    key, value = Token(args[0].plain()).pair()
-    if key != "HSADDRESS":
-        raise malformed("HSPOST takes HSADDRESS=", 513)
-    address = values.onion_address(value)
+        key, value = Token(arg.plain()).pair()
+        if key == "HSADDRESS":
+            addresses.append(values.onion_address(value))
+        elif key == "SERVER":
+            servers.append(values.fingerprint(value))
+        else:
+            raise malformed("HSPOST takes HSADDRESS= and SERVER=", 513)
+    if len(addresses) != 1:
+        raise malformed("HSPOST takes one HSADDRESS=", 513)
     if not data.startswith(b"hs-descriptor 3\n") or len(data) > limits.MAX_DESCRIPTOR:
         raise malformed(
             f"a descriptor is of version 3 and at most {limits.MAX_DESCRIPTOR} bytes", 554
         )
-    return c.HsPost(address, data)
+    return c.HsPost(addresses[0], data, tuple(dict.fromkeys(servers)))
 
 
 PARSERS: Mapping[str, Callable[[Tokens], c.Command]] = {

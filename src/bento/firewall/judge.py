@@ -365,7 +365,9 @@ class Judge:
                 "Bento firewall: HSPOST needs the proof that the address is the function's",
                 'bring its key with ADD_ONION first, which tor = ["onion-keys"] would allow',
             )
-        self._spend("onion-publish", 1, now, "publishing this descriptor")
+        self._spend(
+            "onion-publish", max(1, len(command.servers)), now, "publishing this descriptor"
+        )
         data = command.descriptor.decode("ascii")
         return Forward(encode_command(command.line(), data), _accepted)
 

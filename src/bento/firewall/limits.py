@@ -38,6 +38,10 @@ MAX_CLIENT_KEYS = 16
 MAX_FETCH_SERVERS = 8
 """Directories named in one HSFETCH; each counts as a fetch."""
 
+MAX_POST_SERVERS = 16
+"""Directories named in one HSPOST, each counting as a descriptor published: eight for each of a service's two
+descriptors on the public network, with room."""
+
 SERVICE_MAX_STREAMS = 64
 """Streams on one rendezvous circuit of a function's onion service; the circuit closes beyond it."""
 

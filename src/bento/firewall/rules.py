@@ -83,7 +83,7 @@ COMMANDS: Mapping[str, CommandRule] = {
             "HSPOST",
             Fate.REBUILT,
             "onion-publish",
-            "addresses whose key this connection proved; no SERVER",
+            "addresses whose key this connection proved; each directory named counts",
         ),
         CommandRule("AUTHCHALLENGE", Fate.REFUSED, "", "no cookie is needed here"),
         CommandRule("SAVECONF", Fate.REFUSED, "", "it writes files"),
