@@ -8,7 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bento.cli import conclave
+from bento.cli import balance_merged, conclave
 from bento.cli.output import emit, plain, say, show
 from bento.errors import BentoError, BoxError, TorError, UsageError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bento.client.instance import Instance
     from bento.functions.balancer.fleet import Options
     from bento.functions.balancer.home import Plan, Service
+    from bento.functions.balancer.merged_home import MergedPlan
     from bento.functions.balancer.notes import Notes
 
 _EVERY = 2.0  # seconds between two looks
@@ -40,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--to", metavar="HOST:PORT", help="the server that replicas lead to")
+    balance_merged.arguments(what, parser)
     what.add_argument("--files", metavar="DIR", type=Path, help="the files that replicas show")
     parser.add_argument(
         "--replicas", metavar="N", type=int, help="always so many (default: 1 to 4)"
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace) -> int:
-    plan = _plan(args)
+    plan = balance_merged.plan(args) if args.merged else _plan(args)
     try:
         asyncio.run(_serve(args, plan))
     except KeyboardInterrupt:
@@ -139,10 +141,10 @@ def _options(args: argparse.Namespace) -> Options:
         raise UsageError(str(error), "bento balance --help") from None
 
 
-async def _serve(args: argparse.Namespace, plan: Plan) -> None:
+async def _serve(args: argparse.Namespace, plan: Plan | MergedPlan) -> None:
     """With --detach the service goes on by itself; without, it ends with this command."""
     from bento.face import network
-    from bento.functions.balancer import home
+    from bento.functions.balancer import home, merged_home
     from bento.functions.balancer.notes import Notes
 
     notes = Notes.of(plan.address)
@@ -154,7 +156,10 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
     ):
         try:
             box = await stack.enter_async_context(await net.box(args.box))
-            service = await home.begin(box, plan, conclave.trust(args), await net.boxes())
+            if isinstance(plan, home.Plan):
+                service = await home.begin(box, plan, conclave.trust(args), await net.boxes())
+            else:
+                service = await merged_home.begin(box, plan)
             fronts.append(service.front)
             notes.write(service.address, fronts)
             await home.published(service)
@@ -251,8 +256,8 @@ async def _keep(args: argparse.Namespace, front: Instance) -> None:
     from bento.functions.balancer import home
     from bento.functions.balancer.keys import keep_points
 
-    if args.key is not None:
-        keep_points(args.key, await home.points(front))
+    if args.key is not None and (points := await home.points(front)):
+        keep_points(args.key, points)
 
 
 # -- status, stop ------------------------------------------------------------------------------------
@@ -378,6 +383,8 @@ def table(said: dict[str, Any]) -> RenderableType:
     """What a front says of itself, for people."""
     from rich.table import Table
 
+    if said.get("way") == "merged":
+        return balance_merged.table(said)
     made = Table(
         title=plain(str(said["address"])),
         caption=f"{said['visitors']} visitors so far, {said['waiting']} waiting, "

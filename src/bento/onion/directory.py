@@ -112,15 +112,15 @@ def _network(address: Address) -> IPv4Network | IPv6Network:
     return ip_network((address, 16 if address.version == 4 else 32), strict=False)
 
 
-async def load(control: ControlPort) -> Directory:
-    """A fresh snapshot; TorError when tor has no usable consensus."""
-    answers = await control.get_info(_CONSENSUS, _GUARDS)
+async def load(control: ControlPort, *, guards: bool = True) -> Directory:
+    """A fresh snapshot, with tor's `guards` or none; TorError when tor has no usable consensus."""
+    answers = await control.get_info(_CONSENSUS, *([_GUARDS] if guards else []))
     parsed = consensus.parse_consensus(answers[_CONSENSUS])
     texts = consensus.split_microdescriptors((await control.get_info(_KEYS))[_KEYS])
     listed = (e for e in parsed.entries if {"Running", "Valid"} <= e.flags)
     found = (consensus.relay(e, texts.get(e.microdescriptor, "")) for e in listed)
     relays = tuple(relay for relay in found if relay is not None)
-    return Directory(parsed, relays, _guards(answers[_GUARDS], relays))
+    return Directory(parsed, relays, _guards(answers.get(_GUARDS, ""), relays))
 
 
 async def is_newer(control: ControlPort, known: Directory) -> bool:

@@ -64,6 +64,12 @@ def slots(consensus: Consensus) -> tuple[Slot, Slot]:
     return one, two
 
 
+def current_slot(consensus: Consensus) -> Slot:
+    """The one of the two that clients look for now."""
+    now = period_at(consensus)
+    return next(slot for slot in slots(consensus) if slot.period == now)
+
+
 def _slot(period: TimePeriod, value: bytes | None) -> Slot:
     """Without a random value the network falls back to a known one (rend-spec-v3 2.2.4)."""
     disaster = sha3(b"shared-random-disaster", uint64(period.minutes), uint64(period.number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 
 from bento.functions import cells
@@ -17,16 +18,20 @@ SHARED = (
     "order", "places", "replica", "serving", "site", "standby", "trend",
 )  # fmt: skip
 
+MERGED = "merged_main"
+MERGING = ("__init__", "inside", "merged", "merging")
+
 _BARE = 96 * MIB
 """What either half needs beside content: the interpreter, the cell library, a directory of relays."""
 
 
-def build(main: str) -> bytes:
-    """The upload of `FRONT` or `REPLICA`: the same bytes on every machine, as its hash is its name."""
+def build(main: str, shared: Sequence[str] = SHARED) -> bytes:
+    """The upload of `FRONT` or `REPLICA`, or of `MERGED` with `MERGING`: the same bytes on every machine, as
+    its hash is its name."""
     own = resources.files(__package__)
     texts = {
         f"bento/functions/balancer/{name}.py": (own / f"{name}.py").read_text("utf-8")
-        for name in (*SHARED, main)
+        for name in (*shared, main)
     }
     source = texts[f"bento/functions/balancer/{main}.py"]
     manifest = source[: source.index("# ///\n") + len("# ///\n")]
