@@ -49,11 +49,18 @@ def test_addresses_that_are_none_are_refused_before_a_key_is_made(words, tmp_pat
     assert not (tmp_path / "key").exists()
 
 
-def test_a_key_that_is_for_a_conclave_only_is_shown_to_no_tor(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--conclave", "--allow-emulated"], "conclave"),  # it would show the key to the box's tor
+        (["--standby"], "standby"),
+    ],
+)
+def test_what_a_merging_front_cannot_be_is_refused(words, says, tmp_path):
     parser = argparse.ArgumentParser()
     balance.arguments(parser)
-    words = ["--merged", f"{'a' * 56}.onion", "--conclave", "--allow-emulated"]
-    args = parser.parse_args(["--key", str(tmp_path / "key"), *words])
+    merged = ["--merged", f"{'a' * 56}.onion"]
+    args = parser.parse_args(["--key", str(tmp_path / "key"), *merged, *words])
     args.json = True
-    with pytest.raises(UsageError, match="conclave"):
+    with pytest.raises(UsageError, match=says):
         balance.run(args)

@@ -166,7 +166,7 @@ async def _serve(args: argparse.Namespace, plan: Plan | MergedPlan) -> None:
             await _all_ready(service.front, args.replicas or 1)
             await _keep(args, service.front)
             services = [service]
-            if args.standby is not None:
+            if isinstance(plan, home.Plan) and args.standby is not None:
                 other = await stack.enter_async_context(await _other_box(net, args, box))
                 services.append(await home.stand_by(other, plan, service.front, args.standby))
                 fronts.append(services[-1].front)

@@ -44,6 +44,11 @@ def plan(args: argparse.Namespace) -> MergedPlan:
             "a merging front cannot be in a conclave: it shows the service's key to the box's tor",
             "leave --merged or --conclave out",
         )
+    if args.standby is not None:
+        raise UsageError(
+            "a merging front has no standby",
+            "it need not: while none is there, visitors find what was published last, for three hours",
+        )
     instances = addresses_of(args.merged)
     made = MergedPlan(key_of(args.key), instances, args.lifetime, args.every)
     if not args.json:
