@@ -102,14 +102,15 @@ class Arena:
         instance, session = await self.local.box.run(attack.source, **self.facts)
         (mine,) = set(self.local.instances) - before
         pid = mine.sandbox.pid
-        endless = attack.expected(self.runtime) == HELD
+        endless = HELD in attack.expected(self.runtime)
         feeding = asyncio.create_task(_feed(session)) if endless else None
         try:
             async with asyncio.timeout(HOLD if endless else HANG_GUARD):
                 answer = b"".join([piece async for piece in session if not endless])
             outcome = answer.decode()
         except TimeoutError:
-            outcome = HELD if endless and mine.sandbox.alive else "it hangs"
+            held = HELD if mine.sandbox.alive else ENDED
+            outcome = held if endless else "it hangs"
         except FunctionError as error:
             outcome = f"FunctionError: {error.detail}"
         except BentoError:
