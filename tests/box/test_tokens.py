@@ -280,7 +280,7 @@ async def test_a_new_instances_tokens_are_bound_to_its_code_and_its_box(
 ):
     assert installed.ticket.key == local.box.name.key
     made = local.instances._tokens.mint
-    monkeypatch.setattr(local.instances._tokens, "mint", lambda function: made(bytes(32)))
+    monkeypatch.setattr(local.instances._tokens, "mint", lambda *_: made(bytes(32)))
     with pytest.raises(RemoteProtocolError, match="for something else"):
         await local.box.install(ECHO)
 

@@ -17,7 +17,7 @@ from tests.firewall.kit import ONION_SOCKET, OWN_RELAY, address
 
 RELAY = r"\$[0-9A-F]{40}"
 INFO = r"(?:circuit-status|stream-status|onions/current|sr/\w+|consensus/[\w-]+|(?:ns|md)/all|"
-INFO += r"dir/status-vote/current/consensus(?:-microdesc)?|"
+INFO += r"ip-to-country/\d+\.\d+\.\d+\.\d+|dir/status-vote/current/consensus(?:-microdesc)?|"
 INFO += r"(?:ns|md|desc)/(?:id/[0-9A-F]{40}|name/[0-9A-Za-z]{1,19}))"
 EVENT = r"(?:CIRC|CIRC_BW|CIRC_MINOR|HS_DESC|HS_DESC_CONTENT|STREAM|STREAM_BW)"
 ONION = r"[a-z2-7]{56}"

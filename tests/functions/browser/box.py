@@ -230,6 +230,8 @@ def calling(
         upload.write_bytes(build_upload())
         runtime = Path(folder, "guest.zip")
         runtime.write_bytes(archived(RUNTIME))
+        inside = Path(folder, "inside.py")  # no argument: those are searched for conclaves' secrets
+        inside.write_text(INSIDE)
         ours, theirs = socket.socketpair()
         as_root = os.geteuid() == 0
         drop = ("setpriv", f"--reuid={GUEST_UID}", f"--regid={GUEST_UID}", "--clear-groups")
@@ -239,7 +241,8 @@ def calling(
                     *(drop if as_root else ()), *JAIL,
                     "--ro-bind", str(upload), "/tmp/function.zip",
                     "--ro-bind", str(runtime), "/tmp/guest.zip",
-                    "/usr/bin/python3", "-I", "-S", "-c", INSIDE,
+                    "--ro-bind", str(inside), "/tmp/inside.py",
+                    "/usr/bin/python3", "-I", "-S", "/tmp/inside.py",
                     str(theirs.fileno()), json.dumps(call),
                 ],
                 pass_fds=[theirs.fileno()],
