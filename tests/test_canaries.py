@@ -4,6 +4,7 @@ import base64
 import logging
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 from tests.canaries import Canaries
@@ -66,8 +67,8 @@ def test_a_word_that_a_box_in_this_process_logs_is_found(cage):
 
 def test_every_secret_of_a_ticket_is_looked_for(cage):
     canaries, home = cage
-    token = Capability.mint(bytes(range(32)), b"a name", AtBox(bytes(range(50, 82))))
-    ticket = Ticket(bytes(range(20)), token)
+    token = Capability.mint(bytes(range(32)), b"a name", AtBox(sha256(b"a box").digest()))
+    ticket = Ticket(sha256(b"an identity").digest()[:20], token)
     canaries.add_all_of("ticket", ticket)
     for number, text in enumerate((ticket.encode(), token.encode().hex(), repr(token.seal))):
         (home / f"{number}.log").write_text(text)

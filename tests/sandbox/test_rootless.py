@@ -189,14 +189,19 @@ def test_a_start_that_is_given_up_leaves_no_process(copy: Path) -> None:
         await asyncio.sleep(number / 1000)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    mine = []
-    for pid in os.listdir("/proc"):
-        try:
-            if pid.isdigit() and os.stat("/proc/" + pid).st_uid == os.getuid():
-                mine.append(open(f"/proc/{pid}/cmdline").read())
-        except OSError:
-            pass
-    return [command for command in mine if command.startswith("/usr/bin/bwrap")]
+    for _ in range(200):  # what was killed takes a moment to be gone
+        mine = []
+        for pid in os.listdir("/proc"):
+            try:
+                if pid.isdigit() and os.stat("/proc/" + pid).st_uid == os.getuid():
+                    mine.append(open(f"/proc/{pid}/cmdline").read())
+            except OSError:
+                pass
+        left = [command for command in mine if command.startswith("/usr/bin/bwrap")]
+        if not left:
+            break
+        await asyncio.sleep(0.05)
+    return left
 """
     assert as_nobody(copy, case) == []
 

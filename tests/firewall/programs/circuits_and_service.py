@@ -17,7 +17,7 @@ SETTINGS = json.loads(sys.argv[1])
 
 def socks_open(host, port):
     proxy_host, proxy_port, user, password = SETTINGS["socks"]
-    sock = socket.create_connection((proxy_host, proxy_port), 60)
+    sock = socket.create_connection((proxy_host, proxy_port), 180)
     sock.sendall(b"\x05\x01\x02")
     assert sock.recv(2) == b"\x05\x02"
     login = bytes([1, len(user)]) + user.encode() + bytes([len(password)]) + password.encode()
