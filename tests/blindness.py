@@ -42,8 +42,6 @@ _EVERY_TRACEBACK = re.compile(
     rb'Traceback \(most recent call last\):|File "[^"\n]*", line \d+(, in [^\n]*)?'
 )
 """Lines that the failures of other programs have too; what failed stands in the rest."""
-_EVERY_IMPORT = re.compile(rb"^(?:from|import) .*$", re.MULTILINE)
-"""Lines that other programs have too."""
 
 
 class Run:
@@ -60,7 +58,7 @@ class Run:
         self._payloads += 1
         if self._payloads > _PAYLOADS:
             return
-        payload = _EVERY_IMPORT.sub(b"", _EVERY_TRACEBACK.sub(b"", payload))
+        payload = _EVERY_TRACEBACK.sub(b"", payload)
         last = len(payload) - _WORD
         begin = range(0, min(_BEGIN, last) + 1, _WORD // 2)
         rest = range(_BEGIN, last + 1, max(1, (last - _BEGIN) // _FURTHER))

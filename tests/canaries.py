@@ -21,6 +21,8 @@ _PAUSE = 2.0  # seconds between two looks at the processes
 _LOGS = ("*.log", "*.log.*", "log", "stdout*", "stderr*")
 # What a user types stands in the process list of their own machine.
 _USER = (b"bento.cli.main\0", b"/bento\0")
+LOOKING = threading.Lock()
+"""Held during a look: who counts this process's own descriptors takes it."""
 _DISTINCT = 8  # different bytes a secret has at least: "tttt…" is some test's stand-in
 
 
@@ -85,6 +87,10 @@ class Canaries:
 
     def look(self) -> None:
         """Writes down what the processes and the folders show at this moment."""
+        with LOOKING:
+            self._look()
+
+    def _look(self) -> None:
         for pid in self._our_processes():
             for part in ("cmdline", "environ", "comm"):
                 try:
